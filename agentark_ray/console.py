@@ -1,0 +1,84 @@
+"""What a command shows: stage lines, and progress as a bar on a terminal or lines elsewhere."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY_S = 10.0
+POLL_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How far something is."""
+
+    done: int
+    total: int
+    text: str  # rates and counts
+
+
+@contextmanager
+def watch(console: Console, title: str, poll: Callable[[], State | None]) -> Iterator[None]:
+    """Show `poll()` twice a second while the body runs; None means it has not begun."""
+    stop = threading.Event()
+    show = _bar if console.is_terminal else _lines
+    thread = threading.Thread(target=show, args=(console, title, poll, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def _bar(
+    console: Console, title: str, poll: Callable[[], State | None], stop: threading.Event
+) -> None:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None, text="starting")
+        while True:
+            last = stop.wait(POLL_EVERY_S)
+            state = poll()
+            if state:
+                progress.update(task, completed=state.done, total=state.total, text=state.text)
+            if last:
+                return
+
+
+def _lines(
+    console: Console, title: str, poll: Callable[[], State | None], stop: threading.Event
+) -> None:
+    started, shown = time.monotonic(), ""
+    while not stop.wait(LINE_EVERY_S):
+        state = poll()
+        seconds = time.monotonic() - started
+        line = f"  {title}: starting, {seconds:.0f} s"
+        if state:
+            eta = seconds * (state.total - state.done) / max(1, state.done)
+            line = f"  {title}: {state.done}/{state.total}, {state.text}, eta {eta:.0f} s"
+        if line != shown:
+            console.print(line, markup=False, highlight=False)
+        shown = line

@@ -1,0 +1,141 @@
+"""vLLM inside an actor: one AsyncLLM that many debates share. The only importer of vllm.
+
+Sampling is seeded once for the engine, not for each request: on CPU a seeded request whose prompt
+is prefilled in chunks kills the engine. So equal seeds do not give equal texts; they are not
+promised to, because batching changes the arithmetic anyway.
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+from agentark_ray.engine.base import EngineDead, PromptTooLong
+from agentark_ray.types import Completion, FinishReason, Message, Sampling
+
+WARM_UP: list[Message] = [{"role": "user", "content": "1 + 1 = ?"}]
+
+
+class VllmEngine:
+    """Answers chat messages with the model in `model` (a folder or a Hugging Face id)."""
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        seed: int,
+        max_model_len: int,
+        tensor_parallel: int,
+        gpu_memory_utilization: float,
+        cpu_kv_cache_gib: int,
+        timeout_s: float,
+        trust_remote_code: bool,
+        chat_template_kwargs: dict[str, Any],
+    ) -> None:
+        self._args: dict[str, Any] = {
+            "model": model,
+            "seed": seed,
+            "max_model_len": max_model_len,
+            "trust_remote_code": trust_remote_code,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+        }
+        if tensor_parallel:
+            self._args["tensor_parallel_size"] = tensor_parallel
+            self._args["gpu_memory_utilization"] = gpu_memory_utilization
+        else:
+            self._args["enforce_eager"] = True
+        self._cpu_kv_cache_gib = cpu_kv_cache_gib
+        self._max_model_len = max_model_len
+        self._timeout_s = timeout_s
+        self._template_kwargs = chat_template_kwargs
+        self._ids = itertools.count()
+
+    async def start(self) -> None:
+        """Load the model in this event loop and answer one request (20-60 s on CPU)."""
+        _environment(self._cpu_kv_cache_gib)
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._args))
+        self._tokenizer: Any = self._llm.get_tokenizer()
+        if asyncio.iscoroutine(self._tokenizer):
+            self._tokenizer = await self._tokenizer
+        await self(0, WARM_UP, Sampling(temperature=0.0, top_p=1.0, max_tokens=4))
+
+    def stop(self) -> None:
+        """End the engine's processes."""
+        self._llm.shutdown()
+
+    async def __call__(
+        self, agent: int, messages: Sequence[Message], sampling: Sampling
+    ) -> Completion:
+        """Render, check the length, sample. Raises TimeoutError after the deadline."""
+        del agent  # every agent is this model
+        prompt_ids = self._render(messages)
+        needed = len(prompt_ids) + sampling.max_tokens
+        if needed > self._max_model_len:
+            raise PromptTooLong(needed, self._max_model_len)
+        started = perf_counter()
+        async with asyncio.timeout(self._timeout_s):
+            output = await self._final(prompt_ids, sampling)
+        return _completion(output, perf_counter() - started)
+
+    def _render(self, messages: Sequence[Message]) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, **self._template_kwargs
+        )
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    async def _final(self, prompt_ids: list[int], sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        request_id = str(next(self._ids))
+        final = None
+        try:
+            async for output in self._llm.generate(
+                {"prompt_token_ids": prompt_ids}, params, request_id
+            ):
+                final = output
+        except EngineDeadError as error:
+            raise EngineDead(str(error)) from error
+        if final is None:
+            raise EngineDead(f"request {request_id} ended without output")
+        return final
+
+
+def _environment(cpu_kv_cache_gib: int) -> None:
+    """vLLM reads these when it is imported; values the user has set win."""
+    for name, value in {
+        "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _completion(output: Any, latency_s: float) -> Completion:
+    sampled = output.outputs[0]
+    n_tokens = len(sampled.token_ids)
+    length = sampled.finish_reason == "length"
+    return Completion(
+        text=sampled.text,
+        prompt_tokens=len(output.prompt_token_ids),
+        cached_tokens=output.num_cached_tokens or 0,
+        output_tokens=n_tokens,
+        finish_reason=FinishReason.LENGTH if length else FinishReason.STOP,
+        mean_logprob=(sampled.cumulative_logprob or 0.0) / max(1, n_tokens),
+        latency_s=latency_s,
+    )

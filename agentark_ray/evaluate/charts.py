@@ -1,0 +1,261 @@
+"""The report's charts as plain plotly figures (JSON), without colours of their own.
+
+A colour is written `var:NAME`; the page replaces it by the NAME of the palette in force, so that
+charts follow light, dark and print.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+MAX_POINTS = 1_500  # of a curve
+LABELS = {
+    "single": "Single answer",
+    "self_consistency": "Self-consistency",
+    "debate": "Debate",
+    "student": "Student",
+}
+WIDE = 20  # latencies further apart than this factor get a logarithmic axis
+
+
+def label(arm: str) -> str:
+    """An arm's name for people."""
+    return LABELS.get(arm, arm.replace("_", " ").capitalize())
+
+
+def charts(summary: Mapping[str, Any], loss_curve: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """All charts: {"id", "title", "caption", "figure"}; figure is None if there is no data."""
+    return [
+        accuracy_chart(summary),
+        latency_chart(summary),
+        rounds_chart(summary),
+        loss_chart(loss_curve),
+    ]
+
+
+def accuracy_chart(summary: Mapping[str, Any]) -> Json:
+    """Accuracy against output tokens a query, with 95 % intervals."""
+    traces = [_accuracy_point(name, arm) for name, arm in summary["arms"].items()]
+    bar = _adoption_bar(summary)
+    layout = _layout(
+        xaxis={"title": {"text": "output tokens a query"}, "rangemode": "tozero"},
+        yaxis={"title": {"text": "accuracy"}, "tickformat": ".0%"},
+        showlegend=False,
+    )
+    if bar is not None:
+        layout |= _line("y", bar, f"asked of the student: {bar:.1%}")
+    return _chart(
+        "accuracy",
+        "Accuracy against cost",
+        "Up and to the left is better. Bars are Wilson 95% intervals.",
+        {"data": traces, "layout": layout},
+    )
+
+
+def _accuracy_point(name: str, arm: Mapping[str, Any]) -> Json:
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": label(name),
+        "x": [arm["output_tokens_per_query"]],
+        "y": [arm["accuracy"]],
+        "text": [label(name)],
+        "textposition": "middle right",
+        "textfont": {"color": _colour(name), "size": 13},
+        "cliponaxis": False,
+        "marker": {"size": 11, "color": _colour(name)},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [arm["ci_high"] - arm["accuracy"]],
+            "arrayminus": [arm["accuracy"] - arm["ci_low"]],
+            "color": _colour(name),
+            "thickness": 1.5,
+            "width": 4,
+        },
+        "hovertemplate": "%{y:.1%} at %{x:,.1f} tokens<extra>%{fullData.name}</extra>",
+    }
+
+
+def _adoption_bar(summary: Mapping[str, Any]) -> float | None:
+    """The accuracy the accuracy gate asks of the student."""
+    debate = summary["arms"].get("debate")
+    gate = _threshold(summary, "accuracy_ratio")
+    return debate["accuracy"] * gate if debate and gate else None
+
+
+def latency_chart(summary: Mapping[str, Any]) -> Json:
+    """p50, p95 and p99 of every arm that was measured."""
+    found = {
+        name: arm["latency_ms"] for name, arm in summary["arms"].items() if arm["latency_ms"]["n"]
+    }
+    values = [ms[q] for ms in found.values() for q in ("p50", "p95", "p99")]
+    log = bool(values) and min(values) > 0 and max(values) / min(values) > WIDE
+    layout = _layout(
+        xaxis={
+            "title": {"text": "milliseconds" + (", logarithmic" if log else "")},
+            **({"type": "log", "dtick": 1} if log else {"rangemode": "tozero"}),
+        },
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
+        showlegend=False,
+    )
+    if gate := _threshold(summary, "p95_ms"):
+        layout |= _line("x", math.log10(gate) if log else gate, f"p95 asked: {gate:g} ms", gate)
+    traces = [_latency_range(name, ms) for name, ms in found.items()]
+    return _chart(
+        "latency",
+        "Latency by arm",
+        "One query at a time on an idle engine: p50, p95 and p99, left to right.",
+        {"data": traces, "layout": layout} if traces else None,
+    )
+
+
+def _latency_range(name: str, ms: Mapping[str, Any]) -> Json:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label(name),
+        "x": [ms["p50"], ms["p95"], ms["p99"]],
+        "y": [label(name)] * 3,
+        "text": ["p50", "p95", "p99"],
+        "line": {"color": _colour(name), "width": 2},
+        "marker": {
+            "size": [12, 11, 11],
+            "symbol": ["circle", "diamond", "line-ns-open"],
+            "color": _colour(name),
+        },
+        "hovertemplate": "%{text} %{x:,.1f} ms<extra>%{y}</extra>",
+    }
+
+
+def rounds_chart(summary: Mapping[str, Any]) -> Json:
+    """Agreement, vote accuracy and running debates by round of the debate arm."""
+    rows = summary["rounds"]
+    series = (
+        ("vote_accuracy", "vote accuracy", "debate", "solid", "circle"),
+        ("agreement", "agreement", "student", "solid", "diamond"),
+        ("running", "still debating", "muted", "dot", "square"),
+    )
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": [row["round"] + 1 for row in rows],
+            "y": [row[key] for row in rows],
+            "line": {"color": f"var:{colour}", "width": 2, "dash": dash},
+            "marker": {"size": 8, "symbol": symbol, "color": f"var:{colour}"},
+            "cliponaxis": False,
+            "hovertemplate": "%{y:.1%}<extra>%{fullData.name}, round %{x}</extra>",
+        }
+        for key, name, colour, dash, symbol in series
+    ]
+    layout = _layout(
+        xaxis={"title": {"text": "round"}, "dtick": 1, "tick0": 1, "showgrid": False},
+        yaxis={"tickformat": ".0%", "range": [0, 1.02]},
+    )
+    return _chart(
+        "rounds",
+        "What a round of debate changes",
+        "A debate that has stopped keeps its last vote.",
+        {"data": traces, "layout": layout} if rows else None,
+    )
+
+
+def loss_chart(loss_curve: Sequence[Mapping[str, Any]]) -> Json:
+    """Training loss by optimizer step, thinned to at most MAX_POINTS."""
+    rows = thin(loss_curve, MAX_POINTS)
+    trace = {
+        "type": "scatter",
+        "mode": "lines" if len(rows) > 1 else "markers",
+        "x": [row["step"] for row in rows],
+        "y": [row["loss"] if math.isfinite(row["loss"]) else None for row in rows],
+        "line": {"color": "var:student", "width": 1.75},
+        "hovertemplate": "step %{x:,}: %{y:.4f}<extra></extra>",
+    }
+    layout = _layout(
+        xaxis={"title": {"text": "optimizer step"}},
+        yaxis={"title": {"text": "loss, nats a token"}, "rangemode": "tozero"},
+        showlegend=False,
+    )
+    step = f", every {-(-len(loss_curve) // MAX_POINTS)}th of {len(loss_curve):,} steps shown"
+    return _chart(
+        "loss",
+        "Training loss of the student",
+        "Mean over the target tokens of a step" + (step if len(rows) < len(loss_curve) else "") + ".",
+        {"data": [trace], "layout": layout} if rows else None,
+    )
+
+
+def thin(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """Every k-th row, so that at most `most` and the last one remain."""
+    k = max(1, -(-len(rows) // most))
+    kept = list(rows[::k])
+    return kept if not kept or kept[-1] is rows[-1] else [*kept[:-1], rows[-1]]
+
+
+def _threshold(summary: Mapping[str, Any], name: str) -> float | None:
+    return next((gate["threshold"] for gate in summary["gates"] if gate["name"] == name), None)
+
+
+def _colour(arm: str) -> str:
+    return f"var:{arm}" if arm in LABELS else "var:muted"
+
+
+def _chart(id_: str, title: str, caption: str, figure: Json | None) -> Json:
+    return {"id": id_, "title": title, "caption": caption, "figure": figure}
+
+
+def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
+    """A dotted threshold across the chart with a note at its end."""
+    other = "x" if axis == "y" else "y"
+    ends = {f"{axis}0": value or at, f"{axis}1": value or at, f"{other}0": 0, f"{other}1": 1}
+    corner = {"x": 1, "xanchor": "right", "yanchor": "bottom"}
+    top = {"y": 1, "yanchor": "bottom", "xanchor": "left"}
+    return {
+        "shapes": [
+            {
+                "type": "line",
+                f"{axis}ref": axis,
+                f"{other}ref": "paper",
+                "line": {"color": "var:muted", "width": 1, "dash": "dot"},
+                "layer": "below",
+                **ends,
+            }
+        ],
+        "annotations": [
+            {
+                axis: at,
+                f"{axis}ref": axis,
+                f"{other}ref": "paper",
+                "text": text,
+                "showarrow": False,
+                "font": {"size": 11, "color": "var:muted"},
+                **(corner if axis == "y" else top),
+            }
+        ],
+    }
+
+
+def _layout(xaxis: Json, yaxis: Json, **extra: Any) -> Json:
+    axis = {
+        "gridcolor": "var:line",
+        "linecolor": "var:line",
+        "zeroline": False,
+        "ticks": "",
+        "fixedrange": True,
+    }
+    return {
+        "xaxis": axis | xaxis,
+        "yaxis": axis | yaxis,
+        "font": {"size": 12, "color": "var:muted"},
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "hoverlabel": {"bgcolor": "var:surface", "font": {"color": "var:ink"}},
+        "height": 320,
+        **extra,
+    }

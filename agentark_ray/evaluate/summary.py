@@ -1,0 +1,121 @@
+"""Transcripts -> eval/summary.json: every figure of the evaluation, with the decision.
+
+It reads what was stored and never generates. The dict it builds is plain JSON without NaN: what
+was not measured is null.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pyarrow import dataset
+
+from agentark_ray.config import GatesConfig
+from agentark_ray.evaluate.gates import DEBATE, decide
+from agentark_ray.evaluate.metrics import (
+    ArmResult,
+    Latency,
+    Mcnemar,
+    SelfCorrection,
+    mcnemar,
+    rounds,
+)
+from agentark_ray.evaluate.tally import Tally, tally
+from agentark_ray.evaluate.transcripts import light_rows
+
+ARMS = ("single", "self_consistency", "debate", "student")  # the order in which arms are shown
+
+
+def summarize(
+    transcripts: Sequence[dataset.Dataset],
+    gates: GatesConfig,
+    *,
+    train_traces: int,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """The summary of one evaluation, from one dataset of transcripts or several.
+
+    Args:
+        transcripts: Parquet datasets with rows of the trace schema; together they hold every
+            (arm, question) of kind main once.
+        gates: thresholds.
+        train_traces: finished debates on training questions.
+        seeds: of the runs that made the transcripts.
+
+    Raises:
+        ValueError: an arm answers a question twice, or there are no main rows.
+    """
+    tallies = _ordered(tally(light_rows(transcripts)))
+    if not tallies:
+        raise ValueError("transcripts: no rows of kind 'main', nothing to evaluate")
+    arms = {name: found.result() for name, found in tallies.items()}
+    tests = _against_debate(tallies)
+    outcome = decide(gates, arms, tests, train_traces)
+    return {
+        "arms": {name: _arm(arm, tallies[name].latency_failed) for name, arm in arms.items()},
+        "gates": [asdict(gate) for gate in outcome.gates],
+        "decision": outcome.decision.value,
+        "reasons": [*outcome.reasons, *outcome.warnings],
+        "warnings": list(outcome.warnings),
+        "mcnemar": {name: asdict(test) for name, test in tests.items()},
+        "rounds": _rounds(tallies),
+        "questions": len(set().union(*(found.right for found in tallies.values()))),
+        "train_traces": train_traces,
+        "seeds": list(seeds),
+    }
+
+
+def _ordered(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
+    """Arms with main rows, known ones first."""
+    known = [name for name in ARMS if name in tallies]
+    names = known + sorted(tallies.keys() - set(ARMS))
+    return {name: tallies[name] for name in names if tallies[name].right}
+
+
+def _against_debate(tallies: Mapping[str, Tally]) -> dict[str, Mcnemar]:
+    if DEBATE not in tallies:
+        return {}
+    debate = tallies[DEBATE].right
+    return {name: mcnemar(found.right, debate) for name, found in tallies.items() if name != DEBATE}
+
+
+def _rounds(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
+    if DEBATE not in tallies:
+        return []
+    debate = tallies[DEBATE]
+    failed = len(debate.right) - len(debate.votes_D_R)
+    return [asdict(result) for result in rounds(debate.votes_D_R, failed)]
+
+
+def _arm(arm: ArmResult, latency_failed: int) -> dict[str, Any]:
+    return {
+        "accuracy": arm.accuracy,
+        "ci_low": arm.ci_low,
+        "ci_high": arm.ci_high,
+        "n": arm.n,
+        "correct": arm.correct,
+        "failed": arm.failed,
+        "unparsable": arm.unparsable,
+        "output_tokens_per_query": arm.output_tokens_per_query,
+        "prompt_tokens_per_query": arm.prompt_tokens_per_query,
+        "latency_ms": {**_latency(arm.latency), "failed": latency_failed},
+        "self_correction": _correction(arm.self_correction),
+    }
+
+
+def _latency(found: Latency | None) -> dict[str, Any]:
+    return asdict(found) if found else {"p50": None, "p95": None, "p99": None, "n": 0}
+
+
+def _correction(found: SelfCorrection | None) -> dict[str, Any] | None:
+    """Rates under the plain names; the counts they come from beside them."""
+    if found is None:
+        return None
+    return {
+        "fixed": found.fixed_rate,
+        "broken": found.broken_rate,
+        "fixed_count": found.fixed,
+        "wrong_before": found.wrong_before,
+        "broken_count": found.broken,
+        "right_before": found.right_before,
+    }

@@ -1,0 +1,129 @@
+"""Count one arm's transcripts, row by row: what is kept a row is a few numbers."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentark_ray.evaluate.metrics import (
+    ArmResult,
+    RoundVote,
+    SelfCorrection,
+    latency,
+    wilson,
+)
+from agentark_ray.types import DebateStatus, Verdict
+
+CHECK = "_check"  # the arm `single_check` is the self-correction probe of `single`
+Row = Mapping[str, Any]  # a row of transcripts.light_rows
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What is known of one arm so far."""
+
+    right: dict[str, bool] = field(default_factory=dict)  # by question id
+    statuses: Counter[str] = field(default_factory=Counter)
+    unparsable: int = 0
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    wall_ms: list[float] = field(default_factory=list)
+    latency_failed: int = 0
+    looks: Counter[tuple[bool, bool]] = field(default_factory=Counter)  # (right before, after)
+    votes_D_R: list[tuple[RoundVote, ...]] = field(default_factory=list)  # finished debates
+
+    def add_main(self, row: Row) -> None:
+        """Count a row held under load.
+
+        Raises:
+            ValueError: the arm already has a row on this question.
+        """
+        if row["question_id"] in self.right:
+            raise ValueError(
+                f"transcripts: arm {row['arm']!r} answers question {row['question_id']} twice,"
+                " expected one main row a question"
+            )
+        ok = row["status"] == DebateStatus.OK
+        self.right[row["question_id"]] = ok and row["verdict"] == Verdict.CORRECT
+        self.statuses[row["status"]] += 1
+        self.unparsable += ok and row["verdict"] == Verdict.UNPARSABLE
+        self.output_tokens += row["output_tokens"]
+        self.prompt_tokens += row["prompt_tokens"]
+        if ok:
+            self.votes_D_R.append(_votes(row))
+
+    def add_latency(self, row: Row) -> None:
+        """Count a row held alone on an idle engine; a failed one has no latency."""
+        if row["status"] == DebateStatus.OK:
+            self.wall_ms.append(row["wall_s"] * 1_000)
+        else:
+            self.latency_failed += 1
+
+    def add_looks(self, row: Row) -> None:
+        """Count agents that spoke twice or more: the first answer against the last one."""
+        self.looks.update(second_looks(row))
+
+    def result(self) -> ArmResult:
+        """The arm's figures; it must have main rows."""
+        n, correct = len(self.right), sum(self.right.values())
+        low, high = wilson(correct, n)
+        return ArmResult(
+            n=n,
+            correct=correct,
+            failed=n - self.statuses[DebateStatus.OK],
+            unparsable=self.unparsable,
+            ci_low=low,
+            ci_high=high,
+            output_tokens_per_query=self.output_tokens / n,
+            prompt_tokens_per_query=self.prompt_tokens / n,
+            latency=latency(self.wall_ms),
+            self_correction=self_correction(self.looks),
+        )
+
+
+def tally(rows: Iterable[Row]) -> dict[str, Tally]:
+    """Arm -> tally; a `_check` arm's rows are counted as second looks of the arm they probe."""
+    arms: dict[str, Tally] = {}
+    for row in rows:
+        arm = arms.setdefault(row["arm"].removesuffix(CHECK), Tally())
+        if row["arm"].endswith(CHECK):
+            arm.add_looks(row)
+        elif row["kind"] == "latency":
+            arm.add_latency(row)
+        else:
+            arm.add_main(row)
+            arm.add_looks(row)
+    return arms
+
+
+def second_looks(row: Row) -> list[tuple[bool, bool]]:
+    """(right in its first round, right in its last) of every agent with at least two turns."""
+    said: dict[int, list[tuple[int, bool]]] = {}
+    for turn in row["turns"] or ():
+        right = turn["verdict"] == Verdict.CORRECT
+        said.setdefault(turn["agent"], []).append((turn["round"], right))
+    return [(min(turns)[1], max(turns)[1]) for turns in said.values() if len(turns) > 1]
+
+
+def self_correction(looks: Mapping[tuple[bool, bool], int]) -> SelfCorrection | None:
+    """Sums of (right before, right after) counts; None if nobody looked twice."""
+    if not any(looks.values()):
+        return None
+    fixed, broken = looks.get((False, True), 0), looks.get((True, False), 0)
+    return SelfCorrection(
+        wrong_before=fixed + looks.get((False, False), 0),
+        fixed=fixed,
+        right_before=broken + looks.get((True, True), 0),
+        broken=broken,
+    )
+
+
+def _votes(row: Row) -> tuple[RoundVote, ...]:
+    ordered = sorted(row["votes"] or (), key=lambda vote: vote["round"])
+    return tuple(
+        RoundVote(
+            agreement=vote["count"] / vote["agents"],
+            correct=vote["verdict"] == Verdict.CORRECT,
+        )
+        for vote in ordered
+    )

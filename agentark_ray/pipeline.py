@@ -1,0 +1,201 @@
+"""The stages of a run, each done once and recorded in the manifest; running again resumes.
+
+questions -> generate -> dataset -> train -> evaluate -> report. This file orders and shows them;
+what they do is in traces/, train/ and evaluate/.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from agentark_ray.config import Config
+from agentark_ray.console import State, watch
+from agentark_ray.evaluate.summary import summarize
+from agentark_ray.models import resolve_model, weights_bytes
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import ray_session
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.traces.generate import (
+    count_traces,
+    generate_traces,
+    trace_dataset,
+    verify_traces,
+)
+from agentark_ray.traces.progress import Progress
+from agentark_ray.traces.requests import Plan, write_questions, write_requests
+from agentark_ray.train.dataset import build_dataset
+from agentark_ray.train.launch import TrainProgress, train_student
+from agentark_ray.types import Split
+
+FOLDERS = {
+    "train": "traces",
+    "base": "eval/transcripts/base",
+    "student": "eval/transcripts/student",
+}
+BYTES_A_TURN = 2_000
+TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
+
+
+class Run:
+    """One run folder, its config, and the stages."""
+
+    def __init__(self, config: Config, console: Console) -> None:
+        self.config = config
+        self.console = console
+        self.model = resolve_model(config.model)
+        self.folder = RunFolder(config.output)
+
+    def check(self) -> None:
+        """Everything that can be known to be wrong before Ray starts.
+
+        Raises:
+            ConfigError, TaskError: what the user has to mend.
+        """
+        TASKS[self.config.tasks.name].shards(self.config.tasks, self.config.seed)
+        self.folder.need_space(self._expected_bytes())
+
+    def _expected_bytes(self) -> int:
+        turns = self.config.debate.agents * self.config.debate.rounds
+        questions = (self.config.tasks.train_questions or 10_000) + 4 * (
+            self.config.tasks.eval_questions or 1_000
+        )
+        return questions * turns * BYTES_A_TURN + TRAINING_COPIES * (weights_bytes(self.model) or 0)
+
+    def execute(self) -> dict[str, Any]:
+        """Run what is not done yet; the summary of the evaluation."""
+        self.check()
+        with self.folder.locked():
+            manifest = self.folder.open(self.config, self.model)
+            done = ", ".join(manifest["stages"])
+            self._say(f"run folder {self.folder.uri}" + (f" (done before: {done})" if done else ""))
+            with ray_session():
+                for name, stage in STAGES.items():
+                    self._stage(name, stage)
+        return self.folder.read_json("eval", "summary.json")
+
+    def _stage(self, name: str, stage: Callable[["Run"], dict[str, Any]]) -> None:
+        if self.folder.stage(name) is not None:
+            return
+        self._say(f"[bold]{name}[/bold]")
+        started = time.monotonic()
+        figures = {**stage(self), "seconds": round(time.monotonic() - started, 1)}
+        self.folder.finish_stage(name, figures)
+        shown = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
+        self._say(f"  done: {shown}")
+
+    def finished(self, stage: str) -> dict[str, Any]:
+        """The figures of a stage that is done."""
+        figures = self.folder.stage(stage)
+        assert figures is not None, f"stage {stage} has not run"
+        return figures
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def hold_debates(
+        self, title: str, model: str, split: Split, plans: list[Plan], name: str
+    ) -> dict[str, int]:
+        """Requests -> traces, with progress; the figures of the traces."""
+        out = FOLDERS[name]
+        total = _remote(write_requests, self.folder, self.config, model, split, plans, name)
+        before = count_traces(self.folder, out)["rows"]
+        max_failed = int(total * self.config.engine.max_failed_fraction)
+        progress = Progress.remote(total, max_failed)
+        with watch(self.console, title, lambda: _debates(progress, before, total)):
+            generate_traces(self.folder, self.config, model, name, out, progress)
+        return _remote(verify_traces, self.folder, self.config, out, total)
+
+
+def _remote(function: Callable[..., Any], *args: Any) -> Any:
+    """Run something that reads all questions in a task of the cluster, not on the driver."""
+    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
+
+
+def _short(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _debates(progress: Any, before: int, total: int) -> State | None:
+    counts, seconds = ray.get(progress.counts.remote())
+    if not seconds:
+        return None
+    rate = counts.output_tokens / seconds
+    text = f"failed {counts.failed}, {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
+    return State(done=before + counts.done, total=total, text=text)
+
+
+def _steps(progress: Any) -> State | None:
+    last = ray.get(progress.get.remote())
+    if last is None:
+        return None
+    step, total, figures = last
+    text = f"loss {figures['loss']:.4f}, {figures['tokens_per_s']:,.0f} tokens/s"
+    return State(done=step, total=total, text=text)
+
+
+def questions(run: Run) -> dict[str, Any]:
+    """Read, check and store the questions of both splits."""
+    return _remote(write_questions, run.folder, run.config)
+
+
+def generate(run: Run) -> dict[str, Any]:
+    """Debate every training question."""
+    plans = [Plan(arm="debate")]
+    return run.hold_debates("debates", run.model, Split.TRAIN, plans, "train")
+
+
+def dataset(run: Run) -> dict[str, Any]:
+    """Traces -> packed training sequences."""
+    return build_dataset(run.folder, run.config, run.model)
+
+
+def train(run: Run) -> dict[str, Any]:
+    """Train the student and export it."""
+    progress = TrainProgress.remote()
+    with watch(run.console, "training", lambda: _steps(progress)):
+        train_student(run.folder, run.config, run.model, progress)
+    curve = run.folder.read_json("checkpoints", "loss.json")
+    return {
+        "steps": len(curve),
+        "first_loss": round(curve[0]["loss"], 4),
+        "last_loss": round(curve[-1]["loss"], 4),
+    }
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """All arms answer the held-out questions; the summary and the gates."""
+    arms = [arm for arm in run.config.evaluate.arms if arm != "student"]
+    base = run.hold_debates("base arms", run.model, Split.EVAL, _plans(run, arms), "base")
+    student_model = run.folder.path("student")
+    plans = _plans(run, ["student"])
+    student = run.hold_debates("student", student_model, Split.EVAL, plans, "student")
+    transcripts = [trace_dataset(run.folder, FOLDERS[name]) for name in ("base", "student")]
+    summary = summarize(
+        transcripts,
+        run.config.gates,
+        train_traces=run.finished("generate")["rows"] - run.finished("generate")["failed"],
+        seeds=[run.config.seed],
+    )
+    run.folder.write_json(summary, "eval", "summary.json")
+    return {"base_rows": base["rows"], "student_rows": student["rows"]}
+
+
+def _plans(run: Run, arms: list[str]) -> list[Plan]:
+    """Every arm on all questions and on the latency probe; single models check their answers too."""
+    probe = run.config.evaluate.latency_queries
+    checks = [f"{arm}_check" for arm in arms if arm in ("single", "student")]
+    plans = [Plan(arm=arm) for arm in (*arms, *checks)]
+    return plans + [Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe]
+
+
+def report(run: Run) -> dict[str, Any]:
+    """report.html from what is in the folder."""
+    return {}
+
+
+STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {
+    stage.__name__: stage for stage in (questions, generate, dataset, train, evaluate, report)
+}

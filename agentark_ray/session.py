@@ -1,0 +1,51 @@
+"""Ray for one command: a local instance on a laptop, or the cluster RAY_ADDRESS names."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Ray is up inside. Its notices are quieted; worker logs are in Ray's session folder."""
+    _quiet()
+    import ray
+    from ray.util.annotations import RayDeprecationWarning
+
+    # max_task_retries of Ray Data actors can only be set by an argument that 2.64 will rename.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+    local = {} if os.environ.get("RAY_ADDRESS") else _local_resources()
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    for name in ("ray.data", "ray.train", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _local_resources() -> dict[str, object]:
+    """At least two logical CPUs, so that a one-core machine can read, debate and write at once."""
+    return {
+        "num_cpus": max(2, os.cpu_count() or 1),
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+    }
+
+
+def _quiet() -> None:
+    """Environment that Ray reads when it starts; values the user has set win."""
+    for name, value in {
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # report() waits for it: 2 s by default
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray._private.authentication", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)

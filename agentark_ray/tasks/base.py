@@ -1,0 +1,50 @@
+"""What a task is: shards of questions that can be read independently, and a grader.
+
+A shard is small and cheap to make (it names a file or an index range); reading it streams, so that
+nothing here grows with the number of questions.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agentark_ray.config import TasksConfig
+from agentark_ray.grading.base import Grader
+from agentark_ray.types import Question
+
+
+class TaskError(ValueError):
+    """Questions the user must mend; the message names the file and line, or the question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A part of a split that one worker reads."""
+
+    split: str  # a Split
+    path: str | None = None  # a file
+    start: int = 0  # first index of a generated range
+    stop: int = 0  # one past its last index
+    held_out: bool | None = None  # by id: True only held-out questions, False only the others
+    fraction: float = 0.0  # share held out
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A family of questions."""
+
+    name: str
+    grader: Grader
+    shards: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> shards of all splits
+    read: Callable[[Shard], Iterator[Question]]
+
+
+def content_id(task: str, text: str) -> str:
+    """The stable id of a question: 16 hex digits over its task and text."""
+    return hashlib.sha256(f"{task}\0{text}".encode()).hexdigest()[:16]
+
+
+def is_held_out(question_id: str, fraction: float) -> bool:
+    """Whether a question belongs to the held-out share, decided by its id alone."""
+    return int(question_id[:12], 16) < fraction * 16**12

@@ -1,0 +1,125 @@
+"""The Ray Data actor that holds debates: one engine, many debates in flight, no barrier.
+
+Ray Data hands it blocks concurrently; all of an actor's blocks share one event loop, one engine and
+one set of slots, so a slow debate of one block never keeps another block's debates waiting.
+"""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from agentark_ray.config import Config
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.debate.run import run_debate
+from agentark_ray.engine.base import EngineDead
+from agentark_ray.engine.make import make_engine
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.traces.schema import TRACE_SCHEMA, row_question, trace_row
+from agentark_ray.types import DebateStatus
+
+NEWS_EVERY_S = 0.5
+
+
+class TooManyFailures(RuntimeError):
+    """More debates failed than the config allows."""
+
+
+class Slots:
+    """`size` debates at once; an exclusive one waits for all of them and runs alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._used = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def hold(self, exclusive: bool) -> AsyncIterator[None]:
+        """Hold one slot, or all of them."""
+        need = self._size if exclusive else 1
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._used + need <= self._size)
+            self._used += need
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._used -= need
+                self._changed.notify_all()
+
+
+class DebateActor:
+    """Turns a block of requests (REQUEST_SCHEMA) into a block of traces (TRACE_SCHEMA)."""
+
+    def __init__(self, config: Config, model: str, progress: Any) -> None:
+        self._config = config
+        self._model = model
+        self._progress = progress
+        self._slots: Slots | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._news: Counter[str] = Counter()
+        self._last_error = ""
+        self._told = time.monotonic()
+
+    async def __call__(self, block: pa.Table) -> pa.Table:
+        """Hold every debate of a block.
+
+        Raises:
+            TooManyFailures: the job as a whole is failing.
+        """
+        await self._ready()
+        rows = await asyncio.gather(*(self._hold(request) for request in block.to_pylist()))
+        await self._tell()
+        return pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
+
+    async def _ready(self) -> None:
+        """Start the engine in this event loop, once."""
+        if self._starting is None:
+            self._slots = Slots(self._config.engine.in_flight)
+            self._engine = make_engine(self._config, self._model)
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        await self._engine.start()
+        await self._progress.engine_ready.remote()
+
+    async def _hold(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._slots is not None
+        protocol = arm_protocol(self._config, request["arm"])
+        question = row_question(request)
+        grader = TASKS[question.task].grader
+        async with self._slots.hold(exclusive=request["kind"] == "latency"):
+            try:
+                debate = await run_debate(question, protocol, self._engine, grader)
+            except EngineDead:
+                # Raising would retry on this broken actor; a dead process is replaced by Ray.
+                os._exit(1)
+        verdicts = [grader.verdict(vote.answer, question.gold) for vote in debate.votes]
+        row = trace_row(request, debate, verdicts, model=self._model, agents=protocol.agents)
+        await self._count(row)
+        return row
+
+    async def _count(self, row: Mapping[str, Any]) -> None:
+        failed = row["status"] == DebateStatus.FAILED
+        self._news.update(
+            done=1,
+            failed=int(failed),
+            output_tokens=row["output_tokens"],
+            prompt_tokens=row["prompt_tokens"],
+        )
+        if failed:
+            self._last_error = f"{row['error_type']}: {row['error_message']}"
+        if time.monotonic() - self._told > NEWS_EVERY_S:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        news, self._news, self._told = self._news, Counter(), time.monotonic()
+        stop = await self._progress.add.remote(dict(news), self._last_error)
+        if stop:
+            raise TooManyFailures(stop)

@@ -1,0 +1,110 @@
+"""Requests -> traces on Ray Data, exactly once.
+
+Read -> small blocks -> a pool of DebateActors -> Parquet, with Ray Data's checkpointing on
+`debate_id`: running again filters what is on disk and continues. It shows nothing itself; the
+caller polls the `Progress` actor.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.compute as pc
+import ray
+from pyarrow import dataset
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig
+
+from agentark_ray.config import Config
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.traces.actor import DebateActor
+from agentark_ray.traces.unique import first_duplicate
+
+TASK_RETRIES = 3  # of a block whose actor died
+
+
+def generate_traces(
+    folder: RunFolder, config: Config, model: str, requests: str, out: str, progress: Any
+) -> None:
+    """Hold every debate of requests/`requests`.parquet that is not in the folder `out` yet.
+
+    Raises:
+        ray.exceptions.RayTaskError: an actor failed for good, e.g. TooManyFailures.
+    """
+    engine = config.engine
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.checkpoint_config = CheckpointConfig(
+        "debate_id", folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False
+    )
+    blocks_in_flight = -(-engine.in_flight // engine.rows_per_block) + 1
+    try:
+        traces = (
+            ray.data.read_parquet(folder.path("requests", f"{requests}.parquet"))
+            .repartition(target_num_rows_per_block=engine.rows_per_block)
+            .map_batches(
+                DebateActor,
+                fn_constructor_kwargs={"config": config, "model": model, "progress": progress},
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(
+                    size=engine.actors,
+                    max_tasks_in_flight_per_actor=blocks_in_flight + 1,
+                    max_concurrent_calls_per_actor=blocks_in_flight,
+                ),
+                num_cpus=1,
+                num_gpus=config.gpus_per_engine,
+                max_task_retries=TASK_RETRIES,
+            )
+        )
+        traces.write_parquet(folder.path(out), compression="zstd")
+    finally:
+        context.checkpoint_config = None
+
+
+def trace_dataset(folder: RunFolder, out: str) -> dataset.Dataset:
+    """The traces of a folder, to be read lazily; pending files are ignored."""
+    return dataset.dataset(folder.inner(out), filesystem=folder.filesystem, format="parquet")
+
+
+def count_traces(folder: RunFolder, out: str) -> dict[str, int]:
+    """Figures of the traces on disk: rows, failed, output_tokens, prompt_tokens, cached_tokens."""
+    sums = dict.fromkeys(("rows", "failed", "output_tokens", "prompt_tokens", "cached_tokens"), 0)
+    if not folder.exists(out):
+        return sums
+    columns = ["status", "output_tokens", "prompt_tokens", "cached_tokens"]
+    for batch in trace_dataset(folder, out).to_batches(columns=columns):
+        sums["rows"] += batch.num_rows
+        sums["failed"] += pc.sum(pc.equal(batch["status"], "failed")).as_py() or 0
+        for name in columns[1:]:
+            sums[name] += pc.sum(batch[name]).as_py() or 0
+    return sums
+
+
+class Incomplete(RuntimeError):
+    """The traces on disk are not one row a request, or too many of them failed."""
+
+
+def verify_traces(folder: RunFolder, config: Config, out: str, expected: int) -> dict[str, int]:
+    """Check that every request has exactly one trace; the figures of `count_traces`.
+
+    Raises:
+        Incomplete: rows are missing or double, or more failed than the config allows.
+    """
+    figures = count_traces(folder, out)
+    duplicate = first_duplicate(lambda: _ids(folder, out), figures["rows"])
+    if figures["rows"] != expected or duplicate:
+        raise Incomplete(
+            f"{folder.path(out)}: expected {expected} debates once each,"
+            f" found {figures['rows']} rows, first double: {duplicate}"
+        )
+    if figures["failed"] > config.engine.max_failed_fraction * expected:
+        raise Incomplete(
+            f"{folder.path(out)}: {figures['failed']} of {expected} debates failed, more than"
+            f" engine.max_failed_fraction={config.engine.max_failed_fraction} allows"
+        )
+    return figures
+
+
+def _ids(folder: RunFolder, out: str) -> Iterator[tuple[str, str]]:
+    for batch in trace_dataset(folder, out).to_batches(columns=["debate_id", "arm"]):
+        yield from zip(batch["debate_id"].to_pylist(), batch["arm"].to_pylist(), strict=True)

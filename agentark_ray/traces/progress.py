@@ -1,0 +1,51 @@
+"""Counts of a generation job that actors send and the driver shows. Of fixed size."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import ray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Sums since the job started."""
+
+    done: int = 0  # debates that ended, failed ones included
+    failed: int = 0
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    started: float | None = None  # time of the first debate's end, in seconds of time.monotonic
+
+
+@ray.remote(num_cpus=0)
+class Progress:
+    """Adds up what actors send; tells them to stop when too many debates failed."""
+
+    def __init__(self, total: int, max_failed: int) -> None:
+        self._total = total
+        self._max_failed = max_failed
+        self._sums: Counter[str] = Counter()
+        self._last_error = ""
+        self._started: float | None = None
+
+    def engine_ready(self) -> None:
+        """Called when an engine is warm; rates count from the first such call."""
+        if self._started is None:
+            self._started = time.monotonic()
+
+    def add(self, sums: dict[str, int], last_error: str) -> str | None:
+        """Add an actor's news; returns why to stop, or None."""
+        self._sums.update(sums)
+        self._last_error = last_error or self._last_error
+        if self._sums["failed"] > self._max_failed:
+            return (
+                f"{self._sums['failed']} of {self._total} debates failed, at most"
+                f" {self._max_failed} may (engine.max_failed_fraction); last: {self._last_error}"
+            )
+        return None
+
+    def counts(self) -> tuple[Counts, float]:
+        """The sums, and the seconds since the first engine was ready (0.0 before)."""
+        seconds = 0.0 if self._started is None else time.monotonic() - self._started
+        return Counts(started=self._started, **self._sums), seconds

@@ -1,0 +1,158 @@
+"""The Parquet schemas: a request is a debate to hold, a trace is a debate held.
+
+One row a debate. `TRACE_SCHEMA.metadata` carries the schema's version.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from agentark_ray.types import Debate, Question
+
+VERSION = "1"
+
+_QUESTION_FIELDS = [
+    pa.field("question_id", pa.string()),
+    pa.field("question", pa.string()),
+    pa.field("gold", pa.string()),
+    pa.field("task", pa.string()),
+    pa.field("split", pa.string()),
+]
+QUESTION_SCHEMA = pa.schema(_QUESTION_FIELDS)
+REQUEST_SCHEMA = pa.schema(
+    [
+        pa.field("debate_id", pa.string()),  # hash of question id, generation hash, kind, replica
+        pa.field("config_hash", pa.string()),  # debate.protocol.generation_hash
+        pa.field("arm", pa.string()),
+        pa.field("kind", pa.string()),  # a Kind
+        pa.field("replica", pa.int32()),
+        *_QUESTION_FIELDS,
+    ]
+)
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_TURN = pa.struct(
+    [
+        ("agent", pa.int32()),
+        ("round", pa.int32()),
+        ("messages", pa.list_(_MESSAGE)),  # exactly what the engine was given
+        ("text", pa.string()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("cached_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("mean_logprob", pa.float32()),
+        ("latency_s", pa.float32()),
+    ]
+)
+_VOTE = pa.struct(
+    [
+        ("round", pa.int32()),
+        ("answer", pa.string()),
+        ("count", pa.int32()),
+        ("agents", pa.int32()),
+        ("verdict", pa.string()),
+    ]
+)
+TRACE_SCHEMA = pa.schema(
+    [
+        *REQUEST_SCHEMA,
+        pa.field("model", pa.string()),
+        pa.field("agents", pa.int32()),
+        pa.field("turns", pa.list_(_TURN)),
+        pa.field("votes", pa.list_(_VOTE)),
+        pa.field("final_answer", pa.string()),
+        pa.field("verdict", pa.string()),
+        pa.field("stop_reason", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("error_type", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("wall_s", pa.float32()),
+        pa.field("engine_s", pa.float32()),  # sum of the completions' latencies
+        pa.field("output_tokens", pa.int32()),
+        pa.field("prompt_tokens", pa.int32()),
+        pa.field("cached_tokens", pa.int32()),
+    ],
+    metadata={"agentark.schema_version": VERSION},
+)
+
+
+def question_row(question: Question) -> dict[str, Any]:
+    """A row of QUESTION_SCHEMA."""
+    return {
+        "question_id": question.question_id,
+        "question": question.text,
+        "gold": question.gold,
+        "task": question.task,
+        "split": question.split,
+    }
+
+
+def row_question(row: Mapping[str, Any]) -> Question:
+    """The question of a row that has QUESTION_SCHEMA's columns."""
+    return Question(
+        question_id=row["question_id"],
+        text=row["question"],
+        gold=row["gold"],
+        task=row["task"],
+        split=row["split"],
+    )
+
+
+def trace_row(
+    request: Mapping[str, Any],
+    debate: Debate,
+    vote_verdicts: Sequence[str],
+    *,
+    model: str,
+    agents: int,
+) -> dict[str, Any]:
+    """A row of TRACE_SCHEMA; `vote_verdicts` has one verdict a vote."""
+    completions = [turn.completion for turn in debate.turns]
+    return {
+        **{name: request[name] for name in REQUEST_SCHEMA.names},
+        "model": model,
+        "agents": agents,
+        "turns": [_turn_row(turn) for turn in debate.turns],
+        "votes": [
+            {**asdict(vote), "verdict": verdict}
+            for vote, verdict in zip(debate.votes, vote_verdicts, strict=True)
+        ],
+        "final_answer": debate.final_answer,
+        "verdict": debate.final_verdict,
+        "stop_reason": debate.stop_reason,
+        "status": debate.status,
+        "error_type": debate.error_type,
+        "error_message": debate.error_message,
+        "wall_s": debate.wall_s,
+        "engine_s": sum(c.latency_s for c in completions),
+        "output_tokens": sum(c.output_tokens for c in completions),
+        "prompt_tokens": sum(c.prompt_tokens for c in completions),
+        "cached_tokens": sum(c.cached_tokens for c in completions),
+    }
+
+
+def _turn_row(turn: Any) -> dict[str, Any]:
+    completion = turn.completion
+    return {
+        "agent": turn.agent,
+        "round": turn.round,
+        "messages": list(turn.messages),
+        "answer": turn.answer,
+        "verdict": turn.verdict,
+        **{name: getattr(completion, name) for name in _COMPLETION_FIELDS},
+    }
+
+
+_COMPLETION_FIELDS = (
+    "text",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "finish_reason",
+    "mean_logprob",
+    "latency_s",
+)
