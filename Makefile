@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 LOG := $(VENV)/setup.log
 TORCH := $(shell sed -n 's/^torch==/&/p' requirements/cpu.txt)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
-PINS := $(shell cat requirements/cpu.txt pyproject.toml | sha256sum | cut -c1-16)
+# A moved or copied folder needs its environment made anew, hence the folder's own path.
+PINS := $(shell (echo "$(CURDIR)"; cat requirements/cpu.txt pyproject.toml) | sha256sum | cut -c1-16)
 READY := $(VENV)/ready-$(PINS)
 # Byte-compiling everything takes as long as installing it; Python compiles what it imports.
 INSTALL := $(BIN)/python -m pip install --no-deps --no-compile --no-input --disable-pip-version-check
@@ -38,8 +39,8 @@ $(READY):
 	  && $(BIN)/python -m pip --version >/dev/null 2>&1; }; then \
 	  echo "$(VENV) is incomplete or was made elsewhere: making it anew"; rm -rf $(VENV); fi
 	@[ -e $(VENV) ] || "$(PYTHON)" -m venv $(VENV)
-	@echo "Setting up $(VENV): 200 packages, 4 GB; about 2 minutes from a warm pip cache" \
-	  "(progress: $(LOG))"
+	@echo "Installing the pinned packages into $(VENV): 4 GB when new, about 2 minutes from a warm" \
+	  "pip cache (progress: $(LOG))"
 	@date +%s > $(VENV)/started
 	@$(INSTALL) "$(TORCH)" > $(LOG) 2>&1 \
 	|| $(INSTALL) --extra-index-url $(TORCH_INDEX) "$(TORCH)" >> $(LOG) 2>&1 $(OR_FAIL)

@@ -65,14 +65,14 @@ def report(
     Example: agentark report runs/demo
     """
     with clear_errors():
-        from agentark_ray.pipeline import write_report
+        from agentark_ray.pipeline import SUMMARY, write_report
         from agentark_ray.run_folder import RunFolder
 
         run_folder = RunFolder(folder)
-        if not run_folder.exists("eval", "summary.json"):
-            raise ConfigError(f"{folder}: no finished run (eval/summary.json is missing)")
+        if not run_folder.exists(*SUMMARY):
+            raise ConfigError(f"{folder}: no evaluated run ({'/'.join(SUMMARY)} is missing)")
         write_report(run_folder)
-        summary = run_folder.read_json("eval", "summary.json")
+        summary = run_folder.read_json(*SUMMARY)
         _show(summary, run_folder.path("report.html"), as_json)
 
 

@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agentark_ray.tiny.path import tiny_model_path
@@ -329,15 +330,22 @@ def can_run(checks: Sequence[Check]) -> bool:
 
 
 def table(checks: Sequence[Check]) -> Table:
-    """What was found, and under it what mends it."""
+    """One row a check: ok, warn or fail, what was found and what was expected."""
     result = Table("", "check", "found", "expected", box=None, pad_edge=False)
+    result.columns[2].overflow = "fold"
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[red]fail[/]" if check.required else "[yellow]warn"
-        found = check.found.replace("[", r"\[")
-        result.add_row(mark, check.name, found, check.expected)
-        if check.mend:
-            result.add_row("", "", f"[bold]-> {check.mend}[/]", "")
+        mark = "[green]ok" if check.ok else "[red]fail" if check.required else "[yellow]warn"
+        result.add_row(mark, check.name, escape(check.found), check.expected)
     return result
+
+
+def show(checks: Sequence[Check], console: Console) -> None:
+    """The table, and under it one line for each thing to mend, unwrapped for copying."""
+    console.print(table(checks))
+    for check in checks:
+        if not check.ok:
+            console.print(f"\n[bold]{check.name}:[/] {escape(check.mend)}", soft_wrap=True)
+    console.print("\nThe main job can run." if can_run(checks) else "\nThe main job cannot run.")
 
 
 def run(as_json: bool) -> int:
@@ -347,6 +355,5 @@ def run(as_json: bool) -> int:
     if as_json:
         print(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
-        Console().print(table(checks))
-        Console().print("The main job can run." if ok else "[red]The main job cannot run.[/]")
+        show(checks, Console())
     return 0 if ok else 1

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from agentark_ray.config import Config
 from agentark_ray.console import State, watch
+from agentark_ray.evaluate.examples import read_examples
+from agentark_ray.evaluate.report import render_report
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.models import resolve_model, weights_bytes
 from agentark_ray.run_folder import RunFolder
@@ -35,6 +37,8 @@ FOLDERS = {
     "base": "eval/transcripts/base",
     "student": "eval/transcripts/student",
 }
+SUMMARY = ("eval", "summary.json")
+LOSS_CURVE = ("checkpoints", "loss.json")
 BYTES_A_TURN = 2_000
 TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
 
@@ -74,7 +78,7 @@ class Run:
             with ray_session():
                 for name, stage in STAGES.items():
                     self._stage(name, stage)
-        return self.folder.read_json("eval", "summary.json")
+        return self.folder.read_json(*SUMMARY)
 
     def _stage(self, name: str, stage: Callable[["Run"], dict[str, Any]]) -> None:
         if self.folder.stage(name) is not None:
@@ -153,11 +157,13 @@ def dataset(run: Run) -> dict[str, Any]:
 
 
 def train(run: Run) -> dict[str, Any]:
-    """Train the student and export it."""
+    """Train the student and export it; without any training row there is no student."""
+    if not run.finished("dataset")["kept"]:
+        return {"steps": 0, "student": "none: no trace gave a training row"}
     progress = TrainProgress.remote()
     with watch(run.console, "training", lambda: _steps(progress)):
         train_student(run.folder, run.config, run.model, progress)
-    curve = run.folder.read_json("checkpoints", "loss.json")
+    curve = run.folder.read_json(*LOSS_CURVE)
     return {
         "steps": len(curve),
         "first_loss": round(curve[0]["loss"], 4),
@@ -168,23 +174,24 @@ def train(run: Run) -> dict[str, Any]:
 def evaluate(run: Run) -> dict[str, Any]:
     """All arms answer the held-out questions; the summary and the gates."""
     arms = [arm for arm in run.config.evaluate.arms if arm != "student"]
-    base = run.hold_debates("base arms", run.model, Split.EVAL, _plans(run, arms), "base")
-    student_model = run.folder.path("student")
-    plans = _plans(run, ["student"])
-    student = run.hold_debates("student", student_model, Split.EVAL, plans, "student")
-    transcripts = [trace_dataset(run.folder, FOLDERS[name]) for name in ("base", "student")]
+    plans = _plans(run, arms)
+    held = {"base": run.hold_debates("base arms", run.model, Split.EVAL, plans, "base")}
+    if run.finished("train")["steps"]:
+        model, plans = run.folder.path("student"), _plans(run, ["student"])
+        held["student"] = run.hold_debates("student", model, Split.EVAL, plans, "student")
+    traces = run.finished("generate")
     summary = summarize(
-        transcripts,
+        [trace_dataset(run.folder, FOLDERS[name]) for name in held],
         run.config.gates,
-        train_traces=run.finished("generate")["rows"] - run.finished("generate")["failed"],
+        train_traces=traces["rows"] - traces["failed"],
         seeds=[run.config.seed],
     )
-    run.folder.write_json(summary, "eval", "summary.json")
-    return {"base_rows": base["rows"], "student_rows": student["rows"]}
+    run.folder.write_json(summary, *SUMMARY)
+    return {f"{name}_rows": figures["rows"] for name, figures in held.items()}
 
 
 def _plans(run: Run, arms: list[str]) -> list[Plan]:
-    """Every arm on all questions and on the latency probe; single models check their answers too."""
+    """Every arm on all questions and on the latency probe; single models also check themselves."""
     probe = run.config.evaluate.latency_queries
     checks = [f"{arm}_check" for arm in arms if arm in ("single", "student")]
     plans = [Plan(arm=arm) for arm in (*arms, *checks)]
@@ -192,8 +199,24 @@ def _plans(run: Run, arms: list[str]) -> list[Plan]:
 
 
 def report(run: Run) -> dict[str, Any]:
-    """report.html from what is in the folder."""
-    return {}
+    """Write report.html."""
+    return {"bytes": write_report(run.folder)}
+
+
+def write_report(folder: RunFolder) -> int:
+    """report.html from what is in the folder of an evaluated run; its size in bytes."""
+    manifest = folder.read_json("manifest.json")
+    base = f"datasets/{manifest['config']['distill']['type']}"
+    transcripts = [FOLDERS[name] for name in ("base", "student") if folder.exists(FOLDERS[name])]
+    page = render_report(
+        folder.read_json(*SUMMARY),
+        manifest,
+        folder.read_json(base, "data_card.json"),
+        folder.read_json(*LOSS_CURVE) if folder.exists(*LOSS_CURVE) else [],
+        read_examples([trace_dataset(folder, name) for name in transcripts]),
+    )
+    folder.write_text(page, "report.html")
+    return len(page.encode())
 
 
 STAGES: dict[str, Callable[[Run], dict[str, Any]]] = {

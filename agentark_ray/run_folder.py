@@ -75,7 +75,7 @@ class RunFolder:
         self.filesystem.move(temporary, self.inner(*parts))
 
     def write_directory(self, write: Callable[[str], None], *parts: str) -> None:
-        """Let `write` fill a local folder and put it in the run folder, replacing what was there."""
+        """Let `write` fill a local folder and put that here, in place of what was there."""
         with tempfile.TemporaryDirectory() as local:
             write(local)
             self.remove(*parts)

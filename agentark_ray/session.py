@@ -29,9 +29,9 @@ def ray_session() -> Iterator[None]:
 
 
 def _local_resources() -> dict[str, object]:
-    """At least two logical CPUs, so that a one-core machine can read, debate and write at once."""
+    """At least four logical CPUs: a small machine, too, must debate, filter and write at once."""
     return {
-        "num_cpus": max(2, os.cpu_count() or 1),
+        "num_cpus": max(4, os.cpu_count() or 1),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }

@@ -17,6 +17,7 @@ LABELS = {
     "debate": "Debate",
     "student": "Student",
 }
+BESIDE = {"single": "bottom right", "student": "top right"}  # they cost the same: labels apart
 WIDE = 20  # latencies further apart than this factor get a logarithmic axis
 
 
@@ -39,8 +40,9 @@ def accuracy_chart(summary: Mapping[str, Any]) -> Json:
     """Accuracy against output tokens a query, with 95 % intervals."""
     traces = [_accuracy_point(name, arm) for name, arm in summary["arms"].items()]
     bar = _adoption_bar(summary)
+    most = max(arm["output_tokens_per_query"] for arm in summary["arms"].values()) or 1
     layout = _layout(
-        xaxis={"title": {"text": "output tokens a query"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": "output tokens a query"}, "range": [0, 1.25 * most]},
         yaxis={"title": {"text": "accuracy"}, "tickformat": ".0%"},
         showlegend=False,
     )
@@ -62,7 +64,7 @@ def _accuracy_point(name: str, arm: Mapping[str, Any]) -> Json:
         "x": [arm["output_tokens_per_query"]],
         "y": [arm["accuracy"]],
         "text": [label(name)],
-        "textposition": "middle right",
+        "textposition": BESIDE.get(name, "middle right"),
         "textfont": {"color": _colour(name), "size": 13},
         "cliponaxis": False,
         "marker": {"size": 11, "color": _colour(name)},
@@ -96,7 +98,7 @@ def latency_chart(summary: Mapping[str, Any]) -> Json:
     layout = _layout(
         xaxis={
             "title": {"text": "milliseconds" + (", logarithmic" if log else "")},
-            **({"type": "log", "dtick": 1} if log else {"rangemode": "tozero"}),
+            **({"type": "log", "dtick": "D2"} if log else {"rangemode": "tozero"}),
         },
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
         showlegend=False,
@@ -122,9 +124,11 @@ def _latency_range(name: str, ms: Mapping[str, Any]) -> Json:
         "text": ["p50", "p95", "p99"],
         "line": {"color": _colour(name), "width": 2},
         "marker": {
-            "size": [12, 11, 11],
+            "size": [9, 9, 12],
             "symbol": ["circle", "diamond", "line-ns-open"],
             "color": _colour(name),
+            "opacity": 1,
+            "line": {"width": 2, "color": _colour(name)},
         },
         "hovertemplate": "%{text} %{x:,.1f} ms<extra>%{y}</extra>",
     }
@@ -135,7 +139,7 @@ def rounds_chart(summary: Mapping[str, Any]) -> Json:
     rows = summary["rounds"]
     series = (
         ("vote_accuracy", "vote accuracy", "debate", "solid", "circle"),
-        ("agreement", "agreement", "student", "solid", "diamond"),
+        ("agreement", "agreement", "ink", "dash", "diamond"),
         ("running", "still debating", "muted", "dot", "square"),
     )
     traces = [
@@ -180,11 +184,13 @@ def loss_chart(loss_curve: Sequence[Mapping[str, Any]]) -> Json:
         yaxis={"title": {"text": "loss, nats a token"}, "rangemode": "tozero"},
         showlegend=False,
     )
-    step = f", every {-(-len(loss_curve) // MAX_POINTS)}th of {len(loss_curve):,} steps shown"
+    thinned = f"; {len(rows):,} of {len(loss_curve):,} steps shown"
     return _chart(
         "loss",
         "Training loss of the student",
-        "Mean over the target tokens of a step" + (step if len(rows) < len(loss_curve) else "") + ".",
+        "Mean over the target tokens of a step"
+        + (thinned if len(rows) < len(loss_curve) else "")
+        + ".",
         {"data": [trace], "layout": layout} if rows else None,
     )
 
@@ -212,7 +218,7 @@ def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
     """A dotted threshold across the chart with a note at its end."""
     other = "x" if axis == "y" else "y"
     ends = {f"{axis}0": value or at, f"{axis}1": value or at, f"{other}0": 0, f"{other}1": 1}
-    corner = {"x": 1, "xanchor": "right", "yanchor": "bottom"}
+    middle = {"x": 0.6, "xanchor": "center", "yanchor": "bottom"}
     top = {"y": 1, "yanchor": "bottom", "xanchor": "left"}
     return {
         "shapes": [
@@ -233,7 +239,7 @@ def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
                 "text": text,
                 "showarrow": False,
                 "font": {"size": 11, "color": "var:muted"},
-                **(corner if axis == "y" else top),
+                **(middle if axis == "y" else top),
             }
         ],
     }

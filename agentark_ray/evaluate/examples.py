@@ -1,4 +1,4 @@
-"""Three debates worth reading: one that corrects itself, one the student has learnt, one gone wrong.
+"""Three debates worth reading: one corrected, one the student has learnt, one gone wrong.
 
 Choosing needs verdicts and votes only, so that texts are read for the chosen questions alone.
 """
@@ -50,13 +50,13 @@ class _Wanted:
 PLACES: tuple[tuple[_Wanted, ...], ...] = (
     (
         _Wanted(
-            title="The debate corrects a wrong majority",
-            why="After round 1 most votes were for a wrong answer; the debate ends on the right one.",
+            title="The debate corrects a wrong vote",
+            why="The leading answer of round 1 was wrong; reading each other put it right.",
             fits=lambda seen: seen.right and not seen.first_right,
         ),
         _Wanted(
             title="The debate wins over the agents that were wrong",
-            why="The leading answer was right from the start and more agents came to agree with it.",
+            why="The leading answer was right from the start and more agents came to agree.",
             fits=lambda seen: seen.right and seen.last_agreement > seen.first_agreement,
         ),
     ),

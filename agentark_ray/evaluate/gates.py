@@ -52,18 +52,21 @@ def decide(
     """Adopt if all gates pass; hybridize if only the accuracy is good enough; else continue.
 
     `mcnemar` compares arms with the debate (arm first, debate second); `train_traces` counts
-    finished debates on training questions. Without any gate nothing is proved: continue.
+    finished debates on training questions. Without any gate, or if no arm can solve the task,
+    nothing is proved: continue.
     """
     gates = check_gates(config, arms, train_traces)
     value = accuracy_ratio(arms)
     accurate = any(gate.name == "accuracy_ratio" and gate.passed for gate in gates)
-    if gates and all(gate.passed for gate in gates):
+    if not gates or unsolved(arms):
+        decision = Decision.CONTINUE
+    elif all(gate.passed for gate in gates):
         decision = Decision.ADOPT
     elif accurate or (value is not None and value >= config.hybrid_accuracy_ratio):
         decision = Decision.HYBRIDIZE
     else:
         decision = Decision.CONTINUE
-    first = _why(decision, gates, value, config.hybrid_accuracy_ratio)
+    first = _nothing(gates, arms) or _why(decision, gates, value, config.hybrid_accuracy_ratio)
     told = tuple(gate.reason for gate in sorted(gates, key=lambda gate: gate.passed))
     return Outcome(
         gates=gates,
@@ -170,17 +173,31 @@ def _unmeasured(name: str, threshold: float, reason: str) -> Gate:
     return Gate(name=name, value=None, threshold=threshold, passed=False, reason=reason)
 
 
-def _why(decision: Decision, gates: tuple[Gate, ...], value: float | None, hybrid: float) -> str:
-    failed = [gate.name for gate in gates if not gate.passed]
+def unsolved(arms: Arms) -> bool:
+    """Whether no arm reaches CANNOT_SOLVE: ratios of such accuracies say nothing."""
+    return not any(arm.accuracy >= CANNOT_SOLVE for arm in arms.values())
+
+
+def _nothing(gates: tuple[Gate, ...], arms: Arms) -> str | None:
     if not gates:
         return "No gate has a threshold, so nothing was proved about the student."
+    if unsolved(arms):
+        return f"No arm is right on {CANNOT_SOLVE:.0%} of the questions, so nothing was proved."
+    return None
+
+
+def _why(decision: Decision, gates: tuple[Gate, ...], value: float | None, hybrid: float) -> str:
+    failed = [gate.name for gate in gates if not gate.passed]
     if decision is Decision.ADOPT:
         passed = f"all {len(gates)} gates pass" if len(gates) > 1 else "the only gate passes"
         return f"The student may replace the debate: {passed}."
     not_passed = f"{_count(len(failed), 'gate')} of {len(gates)} not passed ({', '.join(failed)})"
     if decision is Decision.HYBRIDIZE:
-        kept = f"the student keeps {value:.1%} of the debate's accuracy" if value else "it is fit"
-        return f"The student may answer first and leave doubtful questions: {kept}; {not_passed}."
+        assert value is not None, "a hybrid needs an accuracy ratio"
+        return (
+            "The student may answer first and leave doubtful questions to the debate: it keeps"
+            f" {value:.1%} of its accuracy; {not_passed}."
+        )
     if value is None:
         return f"The student may not replace the debate: {not_passed}."
     return (
@@ -197,7 +214,7 @@ def _significance(mcnemar: Mapping[str, Mcnemar]) -> list[str]:
     return [
         f"On {_count(test.pairs, 'common question')} only the student is right on"
         f" {test.only_first:,} and only the debate on {test.only_second:,}: a difference that"
-        f" {word} significant (McNemar p = {p_text(test.p)})."
+        f" {word} significant (McNemar {p_text(test.p)})."
     ]
 
 
@@ -207,7 +224,7 @@ def warnings(arms: Arms, mcnemar: Mapping[str, Mcnemar]) -> list[str]:
 
 
 def _unsolved(arms: Arms) -> list[str]:
-    if not arms or max(arm.accuracy for arm in arms.values()) >= CANNOT_SOLVE:
+    if not arms or not unsolved(arms):
         return []
     best = max(arms, key=lambda name: arms[name].accuracy)
     return [
@@ -224,7 +241,7 @@ def _no_gain(arms: Arms, mcnemar: Mapping[str, Mcnemar]) -> list[str]:
         return []
     return [
         "The debate does not beat a single answer: right on"
-        f" {_share(debate)} against {_share(single)} (McNemar p = {p_text(p)})."
+        f" {_share(debate)} against {_share(single)} (McNemar {p_text(p)})."
         " There may be nothing to distil."
     ]
 
@@ -245,8 +262,8 @@ def _uneven(arms: Arms) -> list[str]:
 
 
 def p_text(p: float) -> str:
-    """A p value as people read it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p value with its sign of relation."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _missing(arms: Arms) -> str | None:

@@ -2,11 +2,12 @@
 
 Phase 1 teaches to solve, under a curriculum of problem lengths, with some synthetic revision.
 Phase 2 lets the model answer new train questions and teaches it to revise after reading those
-answers, right and wrong ones, as a debate will show them. The learning rate is constant on purpose:
-the model stops in mid-slope, right about half the time, and distillation can sharpen it.
+answers, right and wrong ones, as a debate will show them. The learning rate never anneals to zero,
+on purpose: the model stops in mid-slope, and distillation can sharpen it.
 """
 
 import argparse
+import copy
 import random
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from agentark_ray.tasks.arithmetic import STEPS
+from agentark_ray.tasks.arithmetic import STEPS, Problem
 from agentark_ray.tiny.batches import Example, bucketed, encode
 from agentark_ray.tiny.corpus import (
     CHECK_SELF,
@@ -31,7 +32,11 @@ from agentark_ray.tiny.tokenizer import END, PAD, prompt_text, train_tokenizer
 from agentark_ray.types import Split
 
 CONTEXT = 4096
-CURRICULUM = ((0.12, (1, 2)), (0.3, (1, 2, 3, 4)), (1.0, STEPS[Split.TRAIN]))
+Curriculum = tuple[tuple[int, tuple[int, ...]], ...]  # (examples, numbers of steps) a stage
+CURRICULUM = ((4_800, (1, 2)), (7_200, (1, 2, 3, 4)), (28_000, STEPS[Split.TRAIN]))
+# Examples of similar length share batches only within a part, so that lessons keep their order.
+PARTS = (4_800, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000, 36_000, 40_000)
+TOKENIZER_TEXTS = ((480, (1, 2)), (720, (1, 2, 3, 4)), (2_800, STEPS[Split.TRAIN]))
 TEMPERATURE = 0.7
 POOL = 5  # answers sampled a question in phase 2
 
@@ -40,13 +45,14 @@ POOL = 5  # answers sampled a question in phase 2
 class Budget:
     """What training costs. Shares are of examples; the rest of them are solutions."""
 
-    solve_questions: int = 40_000  # phase 1
-    solve_revise_share: float = 0.1
-    debate_questions: int = 4_000  # phase 2
+    solve_revise_share: float = 0.1  # phase 1; CURRICULUM holds its size
+    debate_questions: int = 800  # phase 2
+    debate_uses: int = 3  # conversations made of each question's answers
     debate_solve_share: float = 0.3
     debate_check_share: float = 0.1
     batch_tokens: int = 4_096
-    learning_rate: float = 2e-3
+    learning_rate: float = 2e-3  # for most of phase 1
+    settled_rate: float = 1e-3  # for its last part and phase 2
     warmup_steps: int = 60
 
 
@@ -70,40 +76,51 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
     return Qwen3ForCausalLM(config)
 
 
-def solver_corpus(budget: Budget, seed: int) -> Iterator[Conversation]:
+def solver_corpus(curriculum: Curriculum, revise_share: float, seed: int) -> Iterator[Conversation]:
     """Phase 1: solutions along the curriculum; a share of them as synthetic revisions."""
     rng = random.Random(f"solve {seed}")
-    done = 0.0
-    for number, (until, lengths) in enumerate(CURRICULUM):
-        count = round(budget.solve_questions * (until - done))
-        done = until
+    layouts = sorted((*READ_PEERS, *CHECK_SELF))
+    for number, (count, lengths) in enumerate(curriculum):
         for problem in problems(count, lengths, seed * 100 + number):
-            is_revise = rng.random() < budget.solve_revise_share
-            layouts = (*READ_PEERS, *CHECK_SELF)
+            is_revise = rng.random() < revise_share
             yield revise(problem, [], layouts, rng) if is_revise else solve(problem)
 
 
 def debate_corpus(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, budget: Budget, seed: int
-) -> Iterator[Conversation]:
+) -> list[Conversation]:
     """Phase 2: revisions and checks of the model's own answers to new questions; some solutions."""
     rng = random.Random(f"debate {seed}")
+    torch.manual_seed(seed)
     asked = problems(budget.debate_questions, STEPS[Split.TRAIN], seed * 100 + 50)
     prompts = [prompt_text(solve(p).messages[:1]) for p in asked]
-    told = sample(model, tokenizer, prompts * POOL, TEMPERATURE)
-    for i, problem in enumerate(asked):
-        pool = told[i :: len(asked)]
-        kind = rng.random()
-        if kind < budget.debate_solve_share:
-            yield solve(problem)
-        elif kind < budget.debate_solve_share + budget.debate_check_share:
-            yield revise(problem, pool, CHECK_SELF, rng)
-        else:
-            yield revise(problem, pool, READ_PEERS, rng)
+    speaker = copy.deepcopy(model).to(torch.bfloat16)
+    print(f"debate: sampling {len(prompts) * POOL:,} answers", flush=True)
+    told = sample(speaker, tokenizer, prompts * POOL, TEMPERATURE)
+    pools = [told[i :: len(asked)] for i in range(len(asked))]
+    made = [
+        debate_conversation(problem, pool, budget, rng)
+        for problem, pool in zip(asked, pools, strict=True)
+        for _ in range(budget.debate_uses)
+    ]
+    rng.shuffle(made)
+    return made
+
+
+def debate_conversation(
+    problem: Problem, pool: list[str], budget: Budget, rng: random.Random
+) -> Conversation:
+    """A solution, a check or a revision, by the budget's shares."""
+    kind = rng.random()
+    if kind < budget.debate_solve_share:
+        return solve(problem)
+    if kind < budget.debate_solve_share + budget.debate_check_share:
+        return revise(problem, pool, CHECK_SELF, rng)
+    return revise(problem, pool, READ_PEERS, rng)
 
 
 class Trainer:
-    """AdamW with warmup and then a constant learning rate; bfloat16 products."""
+    """AdamW with warmup and then one learning rate a phase; bfloat16 products."""
 
     def __init__(self, model: Qwen3ForCausalLM, budget: Budget) -> None:
         self.model, self.budget = model, budget
@@ -113,11 +130,11 @@ class Trainer:
         self.steps = self.tokens = 0
         self.started = time.monotonic()
 
-    def step(self, ids_B_T: torch.Tensor, targets_B_T: torch.Tensor) -> float:
+    def step(self, ids_B_T: torch.Tensor, targets_B_T: torch.Tensor, rate: float) -> float:
         """One update; the mean loss (nats) over the target tokens."""
         self.steps += 1
-        rate = self.budget.learning_rate * min(1.0, self.steps / self.budget.warmup_steps)
-        self.optimizer.param_groups[0]["lr"] = rate
+        warmup = min(1.0, self.steps / self.budget.warmup_steps)
+        self.optimizer.param_groups[0]["lr"] = rate * warmup
         with torch.autocast("cpu", torch.bfloat16):
             logits_B_T_V = self.model(ids_B_T, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(
@@ -130,12 +147,12 @@ class Trainer:
         self.tokens += ids_B_T.numel()
         return loss.item()
 
-    def phase(self, name: str, examples: list[Example], seed: int) -> None:
+    def phase(self, name: str, examples: list[Example], rate: float, seed: int) -> None:
         """Trains once over the examples, in order up to a shuffle within windows."""
         self.model.train()
         total = self.tokens + sum(len(e.ids) for e in examples)
         for ids, targets in bucketed(examples, self.budget.batch_tokens, seed):
-            loss = self.step(ids, targets)
+            loss = self.step(ids, targets, rate)
             if self.steps % 50 == 0:
                 self._report(name, loss, total)
 
@@ -160,16 +177,18 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 def pretrain(out: Path, budget: Budget, seed: int) -> None:
     """Both phases, then `save`."""
-    texts = (
-        prompt_text(c.messages)
-        for c in solver_corpus(Budget(solve_questions=4_000, solve_revise_share=0.5), seed)
-    )
+    texts = (prompt_text(c.messages) for c in solver_corpus(TOKENIZER_TEXTS, 0.5, seed))
     tokenizer = train_tokenizer(texts, CONTEXT)
     model = new_model(tokenizer, seed)
     trainer = Trainer(model, budget)
-    trainer.phase("solve", [encode(tokenizer, c) for c in solver_corpus(budget, seed)], seed)
+    lessons = [
+        encode(tokenizer, c) for c in solver_corpus(CURRICULUM, budget.solve_revise_share, seed)
+    ]
+    for start, stop in zip((0, *PARTS), PARTS, strict=False):
+        rate = budget.learning_rate if stop < PARTS[-1] else budget.settled_rate
+        trainer.phase("solve", lessons[start:stop], rate, seed)
     debates = debate_corpus(model, tokenizer, budget, seed)
-    trainer.phase("debate", [encode(tokenizer, c) for c in debates], seed)
+    trainer.phase("debate", [encode(tokenizer, c) for c in debates], budget.settled_rate, seed)
     save(model, tokenizer, out)
 
 

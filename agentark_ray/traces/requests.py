@@ -39,7 +39,11 @@ def write_questions(folder: RunFolder, config: Config) -> dict[str, int]:
         rows = (question_row(question) for question in itertools.islice(questions, limit))
         counts[split.value] = write_rows(folder, rows, QUESTION_SCHEMA, f"questions/{split}")
         if not counts[split.value]:
-            raise TaskError(f"tasks: no {split} question in {_source(config, shards)}")
+            raise TaskError(
+                f"tasks: no {split} question in {_source(config, shards)}"
+                f" (tasks.eval_fraction={config.tasks.eval_fraction},"
+                f" tasks.eval_path={config.tasks.eval_path})"
+            )
     _check_unique(folder, sum(counts.values()))
     return counts
 

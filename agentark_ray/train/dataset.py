@@ -47,10 +47,6 @@ PACKED_SCHEMA = pa.schema(
 )
 
 
-class EmptyDataset(ValueError):
-    """No trace gave a training row; the message says why."""
-
-
 class Tokenize:
     """Traces (TRACE_SCHEMA) -> rows (ROW_SCHEMA)."""
 
@@ -98,11 +94,7 @@ def pack_block(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:
 
 
 def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, Any]:
-    """Write rows and packed rows; returns the data card.
-
-    Raises:
-        EmptyDataset: every trace was dropped.
-    """
+    """Write rows and, if any is kept, packed rows; returns the data card."""
     base = f"datasets/{config.distill.type}"
     folder.remove(base)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -115,11 +107,16 @@ def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, An
         num_cpus=1,
     ).write_parquet(folder.path(base, "rows"), compression="zstd")
     card = data_card(folder, base)
-    if not card["kept"]:
-        raise EmptyDataset(
-            f"none of {card['traces']} traces gave a training row: {card['dropped']}; the debates"
-            " got no question right, or the answers were cut (debate.max_tokens)"
-        )
+    if card["kept"]:
+        card |= _pack(folder, config, model, base, card["tokens"])
+    folder.write_json(card, base, "data_card.json")
+    return card
+
+
+def _pack(
+    folder: RunFolder, config: Config, model: str, base: str, tokens: int
+) -> dict[str, float]:
+    """Write packed rows; their figures."""
     pad_id = _pad_id(load_tokenizer(config, model))
     ray.data.read_parquet(folder.path(base, "rows")).map_batches(
         pack_block,
@@ -128,12 +125,11 @@ def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, An
         batch_format="pyarrow",
     ).write_parquet(folder.path(base, "packed"), compression="zstd", row_group_size=ROW_GROUP)
     packed = dataset.dataset(folder.inner(base, "packed"), filesystem=folder.filesystem)
-    card["packed_sequences"] = packed.count_rows()
-    card["packing_efficiency"] = card["tokens"] / (
-        card["packed_sequences"] * config.distill.seq_len
-    )
-    folder.write_json(card, base, "data_card.json")
-    return card
+    sequences = packed.count_rows()
+    return {
+        "packed_sequences": sequences,
+        "packing_efficiency": round(tokens / (sequences * config.distill.seq_len), 4),
+    }
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -1,6 +1,7 @@
 """Ray Train: starts the workers, restarts them after a crash, resumes after a stop."""
 
 import functools
+import os
 from typing import Any
 
 import ray
@@ -8,7 +9,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from agentark_ray.config import Config
+from agentark_ray.config import Config, ConfigError
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.train.loop import TrainJob, train_worker
 
@@ -30,15 +31,17 @@ class TrainProgress:
 
 
 def cpus_per_worker(config: Config, cluster_cpus: float) -> int:
-    """CPUs a training worker reserves: one beside a GPU, else an equal share of the cluster.
+    """CPUs a training worker reserves: one beside a GPU, else an equal share of real cores.
 
     Raises:
-        ValueError: the cluster has fewer CPUs than workers.
+        ConfigError: the cluster has fewer CPUs than workers.
     """
     workers = config.train.workers
     if cluster_cpus < workers:
-        raise ValueError(f"train.workers={workers}: the cluster has {cluster_cpus:g} CPUs")
-    return 1 if config.gpus_per_engine else int(cluster_cpus // workers)
+        raise ConfigError(f"train.workers={workers}: the cluster has {cluster_cpus:g} CPUs")
+    if config.gpus_per_engine:
+        return 1
+    return max(1, min(int(cluster_cpus), os.cpu_count() or 1) // workers)
 
 
 def train_student(folder: RunFolder, config: Config, model: str, progress: Any) -> None:

@@ -17,7 +17,7 @@ from agentark_ray.tasks.arithmetic import (
 )
 from agentark_ray.types import Split
 
-MANY = 10_000
+MANY = 4_000
 STORY = {
     r"buys (\d) more": "+",
     r"finds (\d)": "+",

@@ -134,14 +134,14 @@ def test_both_pin_files_agree_on_the_tested_versions() -> None:
     assert {name: pinned[name] for name in expected} == expected
 
 
-def test_the_table_shows_every_check_and_its_mend() -> None:
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(doctor.table([check for check, _, _ in FAILING]))
-    text = console.export_text()
+def test_every_fault_is_shown_with_its_mend_on_one_line() -> None:
+    console = Console(width=60, file=io.StringIO(), record=True)
+    doctor.show([check for check, _, _ in FAILING], console)
+    lines = console.export_text().splitlines()
     for check, stops, _ in FAILING:
-        assert check.name in text
-        assert check.mend.split(":")[0] in text
-        assert ("fail" if stops else "warn") in text
+        assert f"{check.name}: {check.mend}" in lines
+        assert any(line.startswith("fail" if stops else "warn") for line in lines)
+    assert lines[-1] == "The main job cannot run."
 
 
 def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,196 @@
+"""What the report's template shows, as plain values: no HTML here, and no arithmetic there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentark_ray.evaluate.charts import label
+from agentark_ray.evaluate.examples import Example, choose_examples
+from agentark_ray.evaluate.gates import p_text
+from agentark_ray.types import DebateStatus, Verdict
+
+Json = dict[str, Any]
+Row = Mapping[str, Any]
+
+AGENTS_SHOWN = 8
+DECISIONS = {
+    "adopt": ("Adopt", "The student can replace the debate."),
+    "hybridize": ("Hybridize", "The student answers first; the debate takes over when in doubt."),
+    "continue": ("Continue", "Keep the debate; the student is not ready."),
+}
+GATES = {
+    "accuracy_ratio": ("Accuracy against the debate", "at least", "{:.3f}", "{:g}"),
+    "token_ratio": ("Output tokens against the debate", "at most", "{:.3f}", "{:g}"),
+    "p95_ms": ("p95 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
+    "p99_ms": ("p99 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
+    "min_traces": ("Training debates", "at least", "{:,}", "{:,}"),
+}
+MISSING = "not measured"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return MISSING if share is None else f"{share:.1%}"
+
+
+def number(value: float | None) -> str:
+    """A figure with three digits or more, thousands separated."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.1f}"
+
+
+def gate_row(gate: Mapping[str, Any]) -> Json:
+    """A gate in words: {"label", "value", "asked", "passed", "reason"}."""
+    title, rule, value, threshold = GATES[gate["name"]]
+    return {
+        "label": title,
+        "value": MISSING if gate["value"] is None else value.format(gate["value"]),
+        "asked": f"{rule} {threshold.format(gate['threshold'])}",
+        "passed": gate["passed"],
+        "reason": gate["reason"],
+    }
+
+
+def arm_row(summary: Mapping[str, Any], name: str) -> Json:
+    """An arm of the summary with what its table row needs beside."""
+    arm = summary["arms"][name]
+    debate, test = summary["arms"].get("debate"), summary["mcnemar"].get(name)
+    points = (arm["accuracy"] - debate["accuracy"]) * 100 if debate and test else None
+    lost = [f"{arm[key]:,} {key}" for key in ("failed", "unparsable") if arm[key]]
+    return {
+        **arm,
+        "name": name,
+        "label": label(name),
+        "points": None if points is None else f"{points:+.1f}".replace("-", "\N{MINUS SIGN}"),
+        "p": None if test is None else p_text(test["p"]),
+        "lost": ", ".join(lost),
+    }
+
+
+def reasons(summary: Mapping[str, Any]) -> list[str]:
+    """Why, without warnings and without what the gates table says of gates that passed."""
+    passed = {gate["reason"] for gate in summary["gates"] if gate["passed"]}
+    return [text for text in summary["reasons"] if text not in passed | set(summary["warnings"])]
+
+
+def headlines(summary: Mapping[str, Any]) -> list[Json]:
+    """The student's figures beside what they are compared with: {"label", "value", "note"}."""
+    arms = summary["arms"]
+    if "student" not in arms:
+        return []
+    student, debate, single = (arms.get(name) for name in ("student", "debate", "single"))
+    found = [
+        _headline("Accuracy", percent(student["accuracy"]), debate and percent(debate["accuracy"])),
+        _headline(
+            "Output tokens a query",
+            number(student["output_tokens_per_query"]),
+            debate and number(debate["output_tokens_per_query"]),
+        ),
+        _headline("p95 latency", _ms(student), debate and _ms(debate)),
+    ]
+    fixed = _headline("Own mistakes fixed", _fixed(student), None)
+    return [*found, {**fixed, "note": single and f"single answer: {_fixed(single)}"}]
+
+
+def _headline(title: str, value: str, debate: str | None) -> Json:
+    return {"label": title, "value": value, "note": debate and f"debate: {debate}"}
+
+
+def _ms(arm: Mapping[str, Any]) -> str:
+    p95 = arm["latency_ms"]["p95"]
+    return MISSING if p95 is None else f"{number(p95)} ms"
+
+
+def _fixed(arm: Mapping[str, Any]) -> str:
+    return percent((arm["self_correction"] or {}).get("fixed"))
+
+
+def example_views(rows: Sequence[Row]) -> list[Json]:
+    """The debates to show, turn by turn, from main rows of all arms (trace schema)."""
+    by_question: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row["kind"] == "main":
+            by_question.setdefault(row["question_id"], {})[row["arm"]] = row
+    chosen = choose_examples(rows)
+    return [_example(example, by_question[example.question_id]) for example in chosen]
+
+
+def _example(example: Example, arms: Mapping[str, Row]) -> Json:
+    debate = arms["debate"]
+    return {
+        "title": example.title,
+        "why": example.why,
+        "question_id": example.question_id,
+        "question": debate["question"],
+        "gold": debate["gold"],
+        "answer": debate["final_answer"],
+        "verdict": debate["verdict"],
+        "failed": debate["status"] != DebateStatus.OK,
+        "error": f"{debate['error_type']}: {debate['error_message']}",
+        "rounds": _rounds(debate),
+        "hidden": max(0, (debate["agents"] or 0) - AGENTS_SHOWN),
+        "output_tokens": debate["output_tokens"],
+        "alone": [_alone(arms[arm], arm) for arm in ("single", "student") if arm in arms],
+    }
+
+
+def _rounds(debate: Row) -> list[Json]:
+    votes = {vote["round"]: vote for vote in debate["votes"] or ()}
+    numbers = sorted({turn["round"] for turn in debate["turns"] or ()})
+    before: dict[int, Row] = {}
+    shown = []
+    for number_ in numbers:
+        turns = [turn for turn in debate["turns"] if turn["round"] == number_]
+        turns.sort(key=lambda turn: turn["agent"])
+        shown.append(
+            {
+                "number": number_ + 1,
+                "vote": votes.get(number_),
+                "turns": [_turn(turn, before.get(turn["agent"])) for turn in turns[:AGENTS_SHOWN]],
+            }
+        )
+        before |= {turn["agent"]: turn for turn in turns}
+    return shown
+
+
+def _turn(turn: Row, before: Row | None) -> Json:
+    changed = before is not None and _changed(before, turn)
+    return {
+        "who": f"Agent {turn['agent'] + 1}",
+        "text": turn["text"],
+        "answer": turn["answer"],
+        "before": before["answer"] if before is not None and changed else None,
+        "changed": changed,
+        "verdict": turn["verdict"],
+        "tokens": turn["output_tokens"],
+        "cut": turn["finish_reason"] == "length",
+    }
+
+
+def _changed(before: Row, after: Row) -> bool:
+    """Two right answers are the same answer, however they are written."""
+    both_right = before["verdict"] == after["verdict"] == Verdict.CORRECT
+    return before["answer"] != after["answer"] and not both_right
+
+
+def _alone(row: Row, arm: str) -> Json:
+    turns = row["turns"] or []
+    if not turns:
+        empty = {"text": row["error_message"] or "", "answer": None, "verdict": None, "tokens": 0}
+        return {"who": label(arm), "before": None, "changed": False, "cut": False, **empty}
+    return {**_turn(turns[0], None), "who": label(arm)}
+
+
+def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested value as (dotted key, text) pairs, to be read or copied."""
+    if isinstance(value, Mapping) and value:
+        return [pair for key, inner in value.items() for pair in flat(inner, f"{prefix}.{key}")]
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return [(prefix.removeprefix("."), text if value not in (None, {}) else "none")]
+
+
+def fact(value: Any) -> str:
+    """A value of the data card: numbers with separators, floats with four digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

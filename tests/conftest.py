@@ -1,0 +1,36 @@
+"""Shared by all tests: question files, and Ray started once for a test module."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def gsm8k_file(tmp_path: Path) -> Callable[[int], Path]:
+    """Writes a GSM8K file of n questions whose answer is 42, which the scripted engine knows."""
+
+    def write(n: int) -> Path:
+        path = tmp_path / "questions.jsonl"
+        lines = [
+            json.dumps(
+                {"question": f"Tom has {i} of {i + 42} apples. Missing?", "answer": "#### 42"}
+            )
+            for i in range(n)
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A real local Ray instance with two logical CPUs."""
+    from agentark_ray.session import ray_session
+
+    os.environ.pop("RAY_ADDRESS", None)
+    with ray_session():
+        yield

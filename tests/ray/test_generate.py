@@ -1,0 +1,234 @@
+"""Traces on a real local Ray cluster with the scripted engine: every question once, come what may."""
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+import ray
+
+from agentark_ray.config import Config, parse_config
+from agentark_ray.debate.layouts import LAYOUTS
+from agentark_ray.engine.base import PromptTooLong
+from agentark_ray.grading.numeric import NUMERIC
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.tasks.base import TaskError
+from agentark_ray.traces.actor import Slots
+from agentark_ray.traces.generate import (
+    Incomplete,
+    generate_traces,
+    trace_dataset,
+    verify_traces,
+)
+from agentark_ray.traces.progress import Progress
+from agentark_ray.traces.requests import Plan, write_questions, write_requests
+from agentark_ray.traces.schema import TRACE_SCHEMA
+from agentark_ray.types import Split
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def config_for(tmp_path: Path, questions: Path, *overrides: str) -> Config:
+    values = [
+        f"output={tmp_path}/run",
+        "tasks.name=gsm8k",
+        f"tasks.path={questions}",
+        "engine.type=scripted",
+        "engine.rows_per_block=4",
+        "engine.in_flight=8",
+        "debate.agents=3",
+    ]
+    return parse_config({}, [*values, *overrides], "test")
+
+
+def hold(config: Config, plans: list[Plan] | None = None) -> tuple[RunFolder, int]:
+    folder = RunFolder(config.output)
+    folder.open(config, "m")
+    write_questions(folder, config)
+    plans = plans or [Plan(arm="debate")]
+    total = write_requests(folder, config, "m", Split.TRAIN, plans, "train")
+    allowed = int(total * config.engine.max_failed_fraction)
+    generate_traces(folder, config, "m", "train", "traces", Progress.remote(total, allowed))
+    return folder, total
+
+
+def test_every_question_becomes_one_whole_row(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(50), "debate.stop=fixed")
+    folder, total = hold(config)
+    figures = verify_traces(folder, config, "traces", total)
+    assert figures["rows"] == total
+    assert figures["failed"] == 0
+    table = trace_dataset(folder, "traces").to_table()
+    assert table.schema.equals(TRACE_SCHEMA)
+    for row in table.to_pylist():
+        assert [(t["round"], t["agent"]) for t in row["turns"]] == [
+            (r, a) for r in range(2) for a in range(3)
+        ]
+        assert row["output_tokens"] == sum(t["output_tokens"] for t in row["turns"])
+        assert row["wall_s"] > 0
+        said = [[t["text"] for t in row["turns"] if t["round"] == 0]]
+        assert row["turns"][4]["messages"] == LAYOUTS["paper"](
+            row["question"], NUMERIC.instruction, said, 1, ""
+        )
+
+
+def test_running_again_adds_nothing(tmp_path: Path, gsm8k_file: Callable[[int], Path]) -> None:
+    config = config_for(tmp_path, gsm8k_file(30))
+    folder, total = hold(config)
+    before = sorted(os.listdir(tmp_path / "run" / "traces"))
+    assert hold(config)[1] == total
+    assert verify_traces(folder, config, "traces", total)["rows"] == total
+    assert sorted(os.listdir(tmp_path / "run" / "traces")) == before
+
+
+def test_arms_take_turns_and_latency_probes_come_last(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(10))
+    plans = [Plan(arm="single"), Plan(arm="debate"), Plan(arm="single", kind="latency", limit=3)]
+    folder, total = hold(config, plans)
+    n = (total - 3) // 2
+    requests = trace_dataset(folder, "requests/train.parquet").to_table().to_pylist()
+    assert [r["arm"] for r in requests] == ["single", "debate"] * n + ["single"] * 3
+    assert [r["kind"] for r in requests] == ["main"] * (2 * n) + ["latency"] * 3
+    figures = verify_traces(folder, config, "traces", total)
+    assert figures["rows"] == len({r["debate_id"] for r in requests}) == total
+
+
+def test_verification_finds_lost_and_double_rows(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(20))
+    folder, total = hold(config)
+    with pytest.raises(Incomplete, match=rf"expected {total + 1} debates once each"):
+        verify_traces(folder, config, "traces", total + 1)
+    first = sorted((tmp_path / "run" / "traces").glob("*.parquet"))[0]
+    (first.parent / "copy.parquet").write_bytes(first.read_bytes())
+    rows = trace_dataset(folder, "traces").count_rows()
+    with pytest.raises(Incomplete, match="first double: "):
+        verify_traces(folder, config, "traces", rows)
+
+
+def test_prompts_that_do_not_fit_end_as_rows(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(12), "engine.max_model_len=64", "debate.max_tokens=20")
+    folder, total = hold(config)
+    status = trace_dataset(folder, "traces").to_table(columns=["status"])["status"]
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(status).to_pylist()}
+    assert sum(counts.values()) == total
+    assert counts["prompt_too_long"] > 0
+
+
+def test_a_job_that_fails_as_a_whole_stops(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(200), "engine.max_failed_fraction=0.1")
+    folder = RunFolder(config.output)
+    folder.open(config, "m")
+    write_questions(folder, config)
+    total = write_requests(folder, config, "m", Split.TRAIN, [Plan(arm="debate")], "train")
+    progress = Progress.remote(total, 2)
+    ray.get(progress.add.remote({"done": 3, "failed": 3}, "OSError: planted"))
+    with pytest.raises(Exception, match=r"3 of \d+ debates failed.*OSError: planted"):
+        generate_traces(folder, config, "m", "train", "traces", progress)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([f'{{"question": "{i % 60}", "answer": "#### 1"}}' for i in range(61)], "'0'"),
+        (["", ""], "no train question"),
+        (['{"question": "a", "answer": "#### 1"}', "{"], ":2: not valid JSON"),
+    ],
+)
+def test_bad_question_files(tmp_path: Path, lines: list[str], expected: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("\n".join(lines))
+    config = config_for(tmp_path, path)
+    folder = RunFolder(config.output)
+    with pytest.raises(TaskError) as error:
+        write_questions(folder, config)
+    assert expected in str(error.value)
+
+
+def test_a_question_in_both_splits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"question": "a", "answer": "#### 1"}')
+    config = config_for(tmp_path, path, f"tasks.eval_path={path}")
+    with pytest.raises(TaskError, match="in train and in eval"):
+        write_questions(RunFolder(config.output), config)
+
+
+KILLED = """
+import sys
+from agentark_ray.config import parse_config
+from agentark_ray.session import ray_session
+from tests.ray.test_generate import hold
+with ray_session():
+    hold(parse_config({}, sys.argv[1:], "test"))
+"""
+
+
+def test_a_killed_driver_loses_no_finished_block(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    values = [
+        f"output={tmp_path}/run",
+        "tasks.name=gsm8k",
+        f"tasks.path={gsm8k_file(150)}",
+        "engine.type=scripted",
+        "engine.scripted_latency_s=0.2",
+        "engine.rows_per_block=4",
+        "engine.in_flight=8",
+    ]
+    command = [sys.executable, "-c", KILLED, *values]
+    traces = tmp_path / "run" / "traces"
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
+    deadline = time.monotonic() + 90
+    while len(list(traces.glob("*.parquet"))) < 4:
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline, "no traces after 90 s"
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    config = parse_config({}, values, "test")
+    kept = trace_dataset(RunFolder(config.output), "traces").count_rows()
+    folder, total = hold(config)
+    assert 16 <= kept < total
+    assert verify_traces(folder, config, "traces", total)["rows"] == total
+
+
+def test_what_is_sent_to_ray_survives_pickling(tmp_path: Path) -> None:
+    config = parse_config({}, ["debate.agents=7"], "test")
+    folder = pickle.loads(pickle.dumps(RunFolder(str(tmp_path))))
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert folder.exists()
+    error = pickle.loads(pickle.dumps(PromptTooLong(9, 5)))
+    assert (error.needed, error.limit) == (9, 5)
+
+
+async def test_an_exclusive_slot_runs_alone() -> None:
+    slots, running, seen = Slots(3), 0, []
+
+    async def job(exclusive: bool) -> None:
+        nonlocal running
+        async with slots.hold(exclusive):
+            running += 1
+            seen.append((exclusive, running))
+            await asyncio.sleep(0.01)
+            running -= 1
+
+    await asyncio.gather(*(job(i % 4 == 0) for i in range(12)))
+    assert all(count == 1 for exclusive, count in seen if exclusive)
+    assert max(count for _, count in seen) == 3
+    assert len(seen) == 12

@@ -1,0 +1,88 @@
+"""Config: overrides, errors that name the key, and what enters the hash."""
+
+from pathlib import Path
+
+import pytest
+
+from agentark_ray.config import Config, ConfigError, load_config, parse_config, stable_hash
+
+CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
+
+
+def parse(*overrides: str) -> Config:
+    return parse_config({}, overrides, "test.yaml")
+
+
+def test_overrides_are_yaml_values_at_dotted_keys() -> None:
+    config = parse("debate.agents=7", "tasks.path=null", "gates.p95_ms=null", "model=a/b")
+    assert (config.debate.agents, config.tasks.path, config.gates.p95_ms) == (7, None, None)
+    assert config.model == "a/b"
+    assert parse("engine.chat_template_kwargs={enable_thinking: false}").engine == (
+        Config().engine.model_copy(update={"chat_template_kwargs": {"enable_thinking": False}})
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("debate.agentz=3", "unknown key 'debate.agentz', did you mean 'debate.agents'?"),
+        ("modle=x", "unknown key 'modle', did you mean 'model'?"),
+        ("debate.agents=0", "debate.agents=0: Input should be greater than or equal to 1"),
+        ("debate.layout=circle", "debate.layout='circle'"),
+        ("train.batch_size=3", "train: batch_size=3 must be a multiple"),
+        ("evaluate.arms=[single]", "evaluate: arms must name single, debate and student"),
+        ("agents", "expected section.key=value"),
+        ("model.name=x", "model"),
+        ("debate.agents=[", "is not a YAML value"),
+    ],
+)
+def test_a_bad_override_is_named(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(override)
+    assert expected in str(error.value)
+
+
+def test_an_override_below_a_plain_value_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="'model' is a value, not a section"):
+        parse_config({"model": "tiny"}, ["model.name=x"], "test.yaml")
+
+
+def test_files_that_are_no_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "missing.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected a mapping of keys, got list"):
+        load_config(tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_parsing_does_not_change_what_it_was_given() -> None:
+    values = {"debate": {"agents": 3}}
+    parse_config(values, ["debate.agents=4"], "test.yaml")
+    assert values == {"debate": {"agents": 3}}
+
+
+def test_the_hash_ignores_operational_fields_only() -> None:
+    same = parse("output=/elsewhere", "engine.actors=4", "gpus_per_engine=2", "name=x")
+    assert same.hash() == Config().hash()
+    for override in ("seed=18", "debate.agents=3", "train.lr=0.1", "engine.max_model_len=99"):
+        assert parse(override).hash() != Config().hash(), override
+
+
+def test_identity_names_every_value_that_counts() -> None:
+    identity = Config().identity()
+    assert identity["debate.agents"] == 5
+    assert "output" not in identity
+    assert "engine.in_flight" not in identity
+
+
+def test_stable_hash_does_not_depend_on_key_order() -> None:
+    assert stable_hash({"a": 1, "b": 2}) == stable_hash({"b": 2, "a": 1})
+    assert stable_hash([1, 2]) != stable_hash([2, 1])

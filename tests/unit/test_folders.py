@@ -1,0 +1,130 @@
+"""Run folders, model folders, duplicates: what is refused, and how."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentark_ray.config import Config, ConfigError, parse_config
+from agentark_ray.models import resolve_model
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.traces.unique import first_duplicate
+
+
+def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    manifest = folder.open(Config(), "m")
+    assert manifest["config_hash"] == Config().hash()
+    assert manifest["versions"]["ray"]
+    folder.finish_stage("questions", {"train": 3})
+    again = folder.open(parse_config({}, ["engine.actors=2"], "t"), "m")
+    assert again["stages"] == {"questions": {"train": 3}}
+    with pytest.raises(ConfigError) as error:
+        folder.open(parse_config({}, ["debate.agents=7"], "t"), "m")
+    assert "run of another config (debate.agents: 5 -> 7)" in str(error.value)
+    assert folder.stage("questions") == {"train": 3}
+
+
+def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"manifest.json: not valid JSON"):
+        RunFolder(str(tmp_path)).open(Config(), "m")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    folder = RunFolder(str(tmp_path / "file" / "run"))
+    with pytest.raises(ConfigError, match=r"output=.*cannot write"), folder.locked():
+        pass
+    with pytest.raises(ConfigError, match=r"output=.*cannot write"):
+        folder.open(Config(), "m")
+
+
+def test_too_little_space_is_told_before_the_run(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "not" / "there" / "yet"))
+    folder.need_space(1)
+    with pytest.raises(ConfigError, match=r"GB free, the run needs about 1000000000.00 GB"):
+        folder.need_space(10**18)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    with folder.locked():
+        with pytest.raises(ConfigError, match="another process"), folder.locked():
+            pass
+    with folder.locked():
+        pass
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    folder.write_json({"a": 1}, "sub", "x.json")
+    with pytest.raises(TypeError):
+        folder.write_json({"a": object()}, "sub", "x.json")
+    assert folder.read_json("sub", "x.json") == {"a": 1}
+    assert os.listdir(tmp_path / "sub") == ["x.json"]
+
+
+def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+
+    def write(name: str) -> None:
+        folder.write_directory(lambda path: (Path(path) / name).touch(), "student")
+
+    write("old")
+    write("new")
+    assert os.listdir(tmp_path / "student") == ["new"]
+
+
+def model_folder(path: Path, *names: str) -> Path:
+    path.mkdir()
+    for name in names:
+        (path / name).write_text("{}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), "has no config.json"),
+        (("config.json",), "has no .safetensors weights"),
+        (("config.json", "model.safetensors"), "has no tokenizer, expected one of"),
+        (("config.json", "model.safetensors", "tokenizer.json"), "has no chat template"),
+    ],
+)
+def test_what_a_model_folder_lacks_is_named(
+    tmp_path: Path, names: tuple[str, ...], expected: str
+) -> None:
+    folder = model_folder(tmp_path / "m", *names)
+    with pytest.raises(ConfigError) as error:
+        resolve_model(str(folder))
+    assert expected in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_model_names(tmp_path: Path) -> None:
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    folder = model_folder(tmp_path / "m", *names)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
+    assert resolve_model(str(folder)) == str(folder)
+    assert resolve_model("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+    with pytest.raises(ConfigError, match="no such folder"):
+        resolve_model(str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="expected tiny, a folder, or owner/name"):
+        resolve_model("gpt")
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=12), st.integers(1, 5))
+def test_duplicates_are_found_in_slices_of_any_size(items: list[str], in_memory: int) -> None:
+    def read() -> object:
+        return iter([(item, str(i)) for i, item in enumerate(items)])
+
+    found = first_duplicate(read, len(items), in_memory)  # type: ignore[arg-type]
+    assert (found is None) == (len(set(items)) == len(items))
+    if found:
+        item, first, second = found
+        assert items[int(first)] == items[int(second)] == item
+        assert first != second

@@ -1,0 +1,81 @@
+"""Numeric answers: extraction and exact equality."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentark_ray.grading.numeric import NUMERIC, equal, extract_answer
+from agentark_ray.types import Verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("so it is \\boxed{12}", "12"),
+        ("first \\boxed{3}, then \\boxed{-4.50}", "-4.50"),
+        ("The total is $1,234.\n#### 1,234", "1234"),
+        ("#### -7", "-7"),
+        ("The answer is 42. I used 7 steps.", "42"),
+        ("the answer is: $3.50", "3.50"),
+        ("3 + 4 = 7", "7"),
+        ("it costs 1/2 of it", "1/2"),
+        ("He is 5.", "5"),
+        ("no number here", None),
+        ("", None),
+        ("\\boxed{x}", None),
+        ("\\boxed{}  but 5 before", "5"),
+        ("the answer is .5", ".5"),
+    ],
+)
+def test_extraction(text: str, expected: str | None) -> None:
+    assert extract_answer(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("12", "12.0", True),
+        ("1/2", "0.5", True),
+        ("1,000", "1000", True),
+        (".5", "0.50", True),
+        ("+3", "3", True),
+        ("0.3333", "1/3", False),
+        ("-3", "3", False),
+        ("1/0", "1/0", True),
+        ("1/0", "5", False),
+    ],
+)
+def test_equality_is_exact(a: str, b: str, same: bool) -> None:
+    assert equal(a, b) is same
+    assert equal(b, a) is same
+
+
+def test_verdicts() -> None:
+    assert NUMERIC.verdict("4.0", "4") == Verdict.CORRECT
+    assert NUMERIC.verdict("5", "4") == Verdict.INCORRECT
+    assert NUMERIC.verdict(None, "4") == Verdict.UNPARSABLE
+
+
+@given(st.text())
+def test_any_text_has_an_answer_equal_to_itself_or_none(text: str) -> None:
+    answer = extract_answer(text)
+    assert answer is None or equal(answer, answer)
+
+
+@given(st.integers(-(10**9), 10**9), st.text(alphabet="abc .,\n"))
+def test_a_boxed_integer_is_found_whatever_surrounds_it(number: int, noise: str) -> None:
+    assert extract_answer(f"{noise}\\boxed{{{number}}}{noise}") == str(number)
+
+
+@given(st.fractions(), st.fractions())
+def test_equality_is_that_of_the_numbers(a: object, b: object) -> None:
+    assert equal(str(a), str(b)) is (a == b)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "bomb", ["9" * 200_000, "{" * 100_000, "\\boxed{" * 20_000, "1," * 100_000]
+)
+def test_hostile_text_costs_little(bomb: str) -> None:
+    answer = extract_answer(bomb)
+    assert answer is None or equal(answer, answer)

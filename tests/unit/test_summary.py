@@ -1,0 +1,338 @@
+"""Transcripts on disk -> summary.json, with figures that can be counted by hand."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import dataset
+
+from agentark_ray.config import GatesConfig
+from agentark_ray.evaluate.examples import choose_examples, read_examples
+from agentark_ray.evaluate.summary import summarize
+from agentark_ray.evaluate.tally import second_looks
+from agentark_ray.evaluate.transcripts import COLUMNS, light_rows
+from agentark_ray.traces.schema import TRACE_SCHEMA
+
+RIGHT, WRONG = "correct", "incorrect"
+
+
+def turn(agent: int, round_: int, verdict: str, text: str = "said") -> dict[str, Any]:
+    answer = {RIGHT: "4", WRONG: "5"}.get(verdict)
+    return {
+        "agent": agent,
+        "round": round_,
+        "messages": [{"role": "user", "content": "long prompt"}],
+        "text": text,
+        "answer": answer,
+        "verdict": verdict,
+        "prompt_tokens": 20,
+        "cached_tokens": 0,
+        "output_tokens": 10,
+        "finish_reason": "stop",
+        "mean_logprob": -0.5,
+        "latency_s": 0.01,
+    }
+
+
+def row(arm: str, question: str, *rounds: str, **changes: Any) -> dict[str, Any]:
+    """A trace; a round is a string of agents' verdicts, `r` right, `w` wrong, `u` unparsable."""
+    words = {"r": RIGHT, "w": WRONG, "u": "unparsable"}
+    turns = [
+        turn(agent, round_, words[letter])
+        for round_, letters in enumerate(rounds)
+        for agent, letter in enumerate(letters)
+    ]
+    votes = [_vote(round_, letters) for round_, letters in enumerate(rounds)]
+    values = {
+        "debate_id": f"{arm}-{changes.get('kind', 'main')}-{question}",
+        "config_hash": "c",
+        "arm": arm,
+        "kind": "main",
+        "replica": 0,
+        "question_id": question,
+        "question": f"text of {question}",
+        "gold": "4",
+        "task": "arithmetic",
+        "split": "eval",
+        "model": "m",
+        "agents": len(rounds[0]) if rounds else 1,
+        "turns": turns,
+        "votes": votes,
+        "final_answer": votes[-1]["answer"] if votes else None,
+        "verdict": votes[-1]["verdict"] if votes else None,
+        "stop_reason": "rounds",
+        "status": "ok",
+        "error_type": None,
+        "error_message": None,
+        "wall_s": 0.05,
+        "engine_s": 0.05,
+        "output_tokens": 10 * len(turns),
+        "prompt_tokens": 20 * len(turns),
+        "cached_tokens": 0,
+    }
+    return values | changes
+
+
+def _vote(round_: int, letters: str) -> dict[str, Any]:
+    lead = max("rw", key=letters.count) if set(letters) - {"u"} else "u"
+    return {
+        "round": round_,
+        "answer": {"r": "4", "w": "5", "u": None}[lead],
+        "count": 0 if lead == "u" else letters.count(lead),
+        "agents": len(letters),
+        "verdict": {"r": RIGHT, "w": WRONG, "u": "unparsable"}[lead],
+    }
+
+
+def failed(arm: str, question: str, *rounds: str, **changes: Any) -> dict[str, Any]:
+    error = {
+        "status": "failed",
+        "verdict": None,
+        "final_answer": None,
+        "error_type": "TimeoutError",
+        "error_message": "too slow",
+    }
+    return row(arm, question, *rounds, **(error | changes))
+
+
+ROWS = [
+    row("single", "q1", "r"),
+    row("single", "q2", "w"),
+    row("single", "q3", "u"),
+    row("single", "q4", "w"),
+    row("single_check", "q1", "r", "w"),
+    row("single_check", "q2", "w", "r"),
+    row("single_check", "q3", "u", "r"),
+    row("single_check", "q4", "w", "w"),
+    row("self_consistency", "q1", "rrw"),
+    row("self_consistency", "q2", "wwr"),
+    row("self_consistency", "q3", "rrr"),
+    row("self_consistency", "q4", "www"),
+    row("debate", "q1", "rrr"),  # unanimous: nobody looks twice
+    row("debate", "q2", "wwr", "rrr"),  # two fixed, one kept
+    row("debate", "q3", "rrw", "rww"),  # one broken
+    failed("debate", "q4", "rrw"),  # the second round failed
+    row("student", "q1", "r"),
+    row("student", "q2", "r"),
+    row("student", "q3", "r"),
+    row("student", "q4", "w"),
+    *(row("student", f"q{i}", "r", kind="latency", wall_s=i / 100) for i in (1, 2, 3)),
+    failed("student", "q4", kind="latency", wall_s=600.0),
+]
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> dataset.Dataset:
+    folder.mkdir(parents=True, exist_ok=True)
+    half = len(rows) // 2
+    for name, part in (("a", rows[:half]), ("b", rows[half:])):
+        table = pa.Table.from_pylist(part, schema=TRACE_SCHEMA)
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+    return dataset.dataset(str(folder), format="parquet")
+
+
+def summary_of(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return summarize([write(folder, rows)], GatesConfig(), train_traces=1500, seeds=[17])
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> dict[str, Any]:
+    return summary_of(tmp_path, ROWS)
+
+
+def test_accuracy_counts_failed_and_unparsable_as_wrong(summary: dict[str, Any]) -> None:
+    arms = summary["arms"]
+    assert list(arms) == ["single", "self_consistency", "debate", "student"]
+    assert {name: arm["accuracy"] for name, arm in arms.items()} == {
+        "single": 0.25,
+        "self_consistency": 0.5,
+        "debate": 0.5,
+        "student": 0.75,
+    }
+    assert (arms["debate"]["n"], arms["debate"]["failed"], arms["single"]["unparsable"]) == (
+        4,
+        1,
+        1,
+    )
+    assert arms["debate"]["ci_low"] < 0.5 < arms["debate"]["ci_high"]
+
+
+def test_tokens_are_a_mean_over_all_queries(summary: dict[str, Any]) -> None:
+    debate = summary["arms"]["debate"]  # 3 + 6 + 6 + 3 turns of 10 and 20 tokens, 4 queries
+    assert debate["output_tokens_per_query"] == 45.0
+    assert debate["prompt_tokens_per_query"] == 90.0
+
+
+def test_latency_is_that_of_the_finished_latency_rows(summary: dict[str, Any]) -> None:
+    found = summary["arms"]["student"]["latency_ms"]
+    assert found == {"p50": 20.0, "p95": 29.0, "p99": 29.8, "n": 3, "failed": 1}
+
+
+def test_an_arm_without_latency_rows_has_nulls(summary: dict[str, Any]) -> None:
+    found = summary["arms"]["single"]["latency_ms"]
+    assert found == {"p50": None, "p95": None, "p99": None, "n": 0, "failed": 0}
+
+
+def test_self_correction_of_the_probe_of_agents_and_of_nobody(summary: dict[str, Any]) -> None:
+    found = {name: arm["self_correction"] for name, arm in summary["arms"].items()}
+    assert found["single"] == {
+        "fixed": 2 / 3,
+        "broken": 1.0,
+        "fixed_count": 2,
+        "wrong_before": 3,
+        "broken_count": 1,
+        "right_before": 1,
+    }
+    assert found["debate"] == {
+        "fixed": 2 / 3,
+        "broken": 1 / 3,
+        "fixed_count": 2,
+        "wrong_before": 3,
+        "broken_count": 1,
+        "right_before": 3,
+    }
+    assert found["self_consistency"] is None
+    assert found["student"] is None
+
+
+def test_second_looks_compare_first_and_last_whatever_the_order() -> None:
+    trace = row("debate", "q", "wr", "rr", "rw")
+    trace["turns"].reverse()
+    assert sorted(second_looks(trace)) == [(False, True), (True, False)]
+    assert second_looks(row("debate", "q", "rw")) == []
+
+
+def test_rounds_carry_stopped_debates_and_count_the_failed(summary: dict[str, Any]) -> None:
+    first, second = summary["rounds"]
+    assert first == {
+        "round": 0,
+        "agreement": pytest.approx((1 + 2 / 3 + 2 / 3) / 3),
+        "vote_accuracy": 2 / 4,
+        "running": 1.0,
+    }
+    assert second["vote_accuracy"] == summary["arms"]["debate"]["accuracy"]
+    assert second["running"] == pytest.approx(2 / 3)
+
+
+def test_arms_are_compared_with_the_debate_question_by_question(summary: dict[str, Any]) -> None:
+    assert summary["mcnemar"]["student"] == {
+        "pairs": 4,
+        "only_first": 1,
+        "only_second": 0,
+        "p": 1.0,
+    }
+    assert "debate" not in summary["mcnemar"]
+
+
+def test_the_decision_is_there_with_its_gates(summary: dict[str, Any]) -> None:
+    assert summary["decision"] == "hybridize"
+    values = {gate["name"]: (gate["value"], gate["passed"]) for gate in summary["gates"]}
+    assert values["accuracy_ratio"] == (1.5, True)
+    assert values["token_ratio"] == (10 / 45, False)
+    assert values["min_traces"] == (1500, True)
+    assert set(summary["warnings"]) < set(summary["reasons"])
+    assert (summary["questions"], summary["seeds"]) == (4, [17])
+
+
+def test_several_datasets_are_one_evaluation(tmp_path: Path, summary: dict[str, Any]) -> None:
+    base = [r for r in ROWS if not r["arm"].startswith("student")]
+    student = [r for r in ROWS if r["arm"].startswith("student")]
+    parts = [write(tmp_path / "x", base), write(tmp_path / "y", student)]
+    assert summarize(parts, GatesConfig(), train_traces=1500, seeds=[17]) == summary
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS,
+        [failed("debate", "q1"), failed("student", "q1"), failed("single", "q1")],
+        [row("debate", "q1", "uuu", "uuu"), row("student", "q1", "u")],
+        [row("student", "q1", "r")],
+    ],
+    ids=["usual", "all failed", "nobody answers", "student only"],
+)
+def test_the_summary_is_json_without_nan(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    text = json.dumps(summary_of(tmp_path, rows), allow_nan=False)
+    assert json.loads(text) == summary_of(tmp_path, rows)
+    assert not any(isinstance(v, float) and math.isnan(v) for v in _leaves(json.loads(text)))
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [leaf for item in inner for leaf in _leaves(item)]
+    return [value]
+
+
+def test_when_everything_failed_the_summary_says_so(tmp_path: Path) -> None:
+    rows = [failed(arm, f"q{i}") for arm in ("single", "debate", "student") for i in range(5)]
+    found = summary_of(tmp_path, rows)
+    assert found["decision"] == "continue"
+    assert found["arms"]["debate"]["failed"] == 5
+    assert any("cannot solve this task" in text for text in found["reasons"])
+
+
+def test_a_question_answered_twice_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'debate' answers question q1 twice"):
+        summary_of(tmp_path, [row("debate", "q1", "r"), row("debate", "q1", "r")])
+
+
+def test_latency_rows_alone_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows of kind 'main'"):
+        summary_of(tmp_path, [row("student", "q1", "r", kind="latency")] * 2)
+
+
+def test_texts_and_prompts_stay_on_disk(tmp_path: Path) -> None:
+    rows = list(light_rows([write(tmp_path, ROWS)]))
+    assert len(rows) == len(ROWS)
+    assert rows[0]["turns"] == [{"agent": 0, "round": 0, "verdict": RIGHT}]
+    assert set(rows[0]) == {name.split(".")[0] for name in COLUMNS}
+
+
+EXAMPLES = [
+    row("debate", "q1", "rrr"),
+    row("debate", "q2", "wwr", "rrr"),
+    row("debate", "q3", "rrw", "www"),
+    row("debate", "q4", "rrw", "rrr"),
+    failed("debate", "q5"),
+    *(row("single", f"q{i}", "w") for i in (1, 4)),
+    *(row("student", f"q{i}", "r") for i in (1, 2, 3, 4)),
+    row("single", "q2", "r"),
+    row("debate", "q0", "www", kind="latency"),
+]
+
+
+def titles(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {example.question_id: example.title for example in choose_examples(rows)}
+
+
+def test_examples_are_a_corrected_one_a_learnt_one_and_one_gone_wrong() -> None:
+    assert titles(EXAMPLES) == {
+        "q2": "The debate corrects a wrong vote",
+        "q1": "The student is right where a single answer is wrong",
+        "q3": "The debate talks itself out of the right answer",
+    }
+    assert titles(EXAMPLES[::-1]) == titles(EXAMPLES)
+
+
+def test_examples_fall_back_in_order() -> None:
+    rows = [row("debate", "q4", "rrw", "rrr"), row("debate", "q1", "rrr"), failed("debate", "q5")]
+    assert titles(rows) == {
+        "q4": "The debate wins over the agents that were wrong",
+        "q1": "All agents agree at once",
+        "q5": "The debate failed",
+    }
+    assert titles([row("debate", "q", "www")]) == {"q": "All agents agree on a wrong answer"}
+    assert titles([row("debate", "q", "wrw")]) == {"q": "The debate ends on a wrong answer"}
+    assert titles([row("single", "q", "r")]) == {}
+
+
+def test_read_examples_brings_texts_of_the_chosen_questions_only(tmp_path: Path) -> None:
+    found = read_examples([write(tmp_path, EXAMPLES)])
+    assert {r["question_id"] for r in found} == {"q1", "q2", "q3"}
+    assert {r["arm"] for r in found} == {"single", "debate", "student"}
+    assert found[0]["turns"][0]["text"] == "said"
+    assert titles(found) == titles(EXAMPLES)
