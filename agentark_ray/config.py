@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-OPERATIONAL = {"operational": True}
+OPERATIONAL: dict[str, Any] = {"operational": True}
 
 
 class ConfigError(ValueError):

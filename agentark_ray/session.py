@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 
@@ -18,7 +19,7 @@ def ray_session() -> Iterator[None]:
 
     # max_task_retries of Ray Data actors can only be set by an argument that 2.64 will rename.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    local = {} if os.environ.get("RAY_ADDRESS") else _local_resources()
+    local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else _local_resources()
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     for name in ("ray.data", "ray.train", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -28,7 +29,7 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-def _local_resources() -> dict[str, object]:
+def _local_resources() -> dict[str, Any]:
     """At least four logical CPUs: a small machine, too, must debate, filter and write at once."""
     return {
         "num_cpus": max(4, os.cpu_count() or 1),

@@ -218,7 +218,7 @@ def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
     """A dotted threshold across the chart with a note at its end."""
     other = "x" if axis == "y" else "y"
     ends = {f"{axis}0": value or at, f"{axis}1": value or at, f"{other}0": 0, f"{other}1": 1}
-    middle = {"x": 0.6, "xanchor": "center", "yanchor": "bottom"}
+    middle = {"x": 0.5, "xanchor": "center", "yanchor": "bottom"}
     top = {"y": 1, "yanchor": "bottom", "xanchor": "left"}
     return {
         "shapes": [

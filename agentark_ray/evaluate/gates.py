@@ -92,7 +92,9 @@ def accuracy_ratio(arms: Arms) -> float | None:
     """Student accuracy over debate accuracy; None if an arm is missing or the debate's is 0."""
     if STUDENT not in arms or DEBATE not in arms:
         return None
-    return ratio(arms[STUDENT].accuracy, arms[DEBATE].accuracy)
+    student, debate = arms[STUDENT], arms[DEBATE]
+    # From the counts, so that 64 % against 80 % is 0.8 and not a bit less.
+    return ratio(student.correct * debate.n, student.n * debate.correct)
 
 
 def _accuracy(threshold: float | None, arms: Arms) -> Gate | None:

@@ -33,9 +33,9 @@ from agentark_ray.types import Split
 
 CONTEXT = 4096
 Curriculum = tuple[tuple[int, tuple[int, ...]], ...]  # (examples, numbers of steps) a stage
-CURRICULUM = ((4_800, (1, 2)), (7_200, (1, 2, 3, 4)), (28_000, STEPS[Split.TRAIN]))
+CURRICULUM = ((3_000, (1, 2)), (4_000, (1, 2, 3, 4)), (3_000, STEPS[Split.TRAIN]))
 # Examples of similar length share batches only within a part, so that lessons keep their order.
-PARTS = (4_800, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000, 36_000, 40_000)
+PARTS = (3_000, 5_000, 7_000, 8_500, 10_000)
 TOKENIZER_TEXTS = ((480, (1, 2)), (720, (1, 2, 3, 4)), (2_800, STEPS[Split.TRAIN]))
 TEMPERATURE = 0.7
 POOL = 5  # answers sampled a question in phase 2
@@ -46,13 +46,14 @@ class Budget:
     """What training costs. Shares are of examples; the rest of them are solutions."""
 
     solve_revise_share: float = 0.1  # phase 1; CURRICULUM holds its size
-    debate_questions: int = 800  # phase 2
-    debate_uses: int = 3  # conversations made of each question's answers
-    debate_solve_share: float = 0.3
+    debate_questions: int = 300  # phase 2
+    debate_uses: int = 5  # conversations made of each question's answers
+    debate_solve_share: float = 0.25
     debate_check_share: float = 0.1
-    batch_tokens: int = 4_096
-    learning_rate: float = 2e-3  # for most of phase 1
-    settled_rate: float = 1e-3  # for its last part and phase 2
+    batch_tokens: int = 2_048
+    muon_rate: float = 0.02
+    adamw_rate: float = 2e-3
+    debate_rate: float = 0.5  # of both rates, in phase 2
     warmup_steps: int = 60
 
 
@@ -120,39 +121,43 @@ def debate_conversation(
 
 
 class Trainer:
-    """AdamW with warmup and then one learning rate a phase; bfloat16 products."""
+    """Muon for the matrices, AdamW for the rest; warmup, then one rate a phase."""
 
     def __init__(self, model: Qwen3ForCausalLM, budget: Budget) -> None:
         self.model, self.budget = model, budget
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.05
-        )
+        inner = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+        outer = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+        self.optimizers = {
+            budget.muon_rate: torch.optim.Muon(inner, momentum=0.95, weight_decay=0.0),
+            budget.adamw_rate: torch.optim.AdamW(outer, betas=(0.9, 0.95), weight_decay=0.0),
+        }
         self.steps = self.tokens = 0
         self.started = time.monotonic()
 
-    def step(self, ids_B_T: torch.Tensor, targets_B_T: torch.Tensor, rate: float) -> float:
-        """One update; the mean loss (nats) over the target tokens."""
+    def step(self, ids_B_T: torch.Tensor, targets_B_T: torch.Tensor, scale: float) -> float:
+        """One update, the rates multiplied by `scale`; the mean loss (nats) over the targets."""
         self.steps += 1
-        warmup = min(1.0, self.steps / self.budget.warmup_steps)
-        self.optimizer.param_groups[0]["lr"] = rate * warmup
         with torch.autocast("cpu", torch.bfloat16):
             logits_B_T_V = self.model(ids_B_T, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(
             logits_B_T_V.float()[:, :-1].flatten(0, 1), targets_B_T[:, 1:].flatten()
         )
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        warmup = min(1.0, self.steps / self.budget.warmup_steps)
+        for rate, optimizer in self.optimizers.items():
+            optimizer.param_groups[0]["lr"] = rate * scale * warmup
+            optimizer.step()
         self.tokens += ids_B_T.numel()
         return loss.item()
 
-    def phase(self, name: str, examples: list[Example], rate: float, seed: int) -> None:
+    def phase(self, name: str, examples: list[Example], scale: float, seed: int) -> None:
         """Trains once over the examples, in order up to a shuffle within windows."""
         self.model.train()
         total = self.tokens + sum(len(e.ids) for e in examples)
         for ids, targets in bucketed(examples, self.budget.batch_tokens, seed):
-            loss = self.step(ids, targets, rate)
+            loss = self.step(ids, targets, scale)
             if self.steps % 50 == 0:
                 self._report(name, loss, total)
 
@@ -185,10 +190,9 @@ def pretrain(out: Path, budget: Budget, seed: int) -> None:
         encode(tokenizer, c) for c in solver_corpus(CURRICULUM, budget.solve_revise_share, seed)
     ]
     for start, stop in zip((0, *PARTS), PARTS, strict=False):
-        rate = budget.learning_rate if stop < PARTS[-1] else budget.settled_rate
-        trainer.phase("solve", lessons[start:stop], rate, seed)
-    debates = debate_corpus(model, tokenizer, budget, seed)
-    trainer.phase("debate", [encode(tokenizer, c) for c in debates], budget.settled_rate, seed)
+        trainer.phase("solve", lessons[start:stop], 1.0, seed)
+    debates = [encode(tokenizer, c) for c in debate_corpus(model, tokenizer, budget, seed)]
+    trainer.phase("debate", debates, budget.debate_rate, seed)
     save(model, tokenizer, out)
 
 

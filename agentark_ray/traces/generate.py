@@ -5,10 +5,10 @@ Read -> small blocks -> a pool of DebateActors -> Parquet, with Ray Data's check
 caller polls the `Progress` actor.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.compute as pc
 import ray
 from pyarrow import dataset
 from ray.data import ActorPoolStrategy, DataContext
@@ -18,6 +18,7 @@ from agentark_ray.config import Config, ConfigError
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.actor import DebateActor
 from agentark_ray.traces.unique import first_duplicate
+from agentark_ray.types import DebateStatus
 
 CPUS_BESIDE_ENGINES = 2  # the checkpoint filter, and one task that reads or writes
 TASK_RETRIES = 3  # of a block whose actor died
@@ -86,16 +87,15 @@ def trace_dataset(folder: RunFolder, out: str) -> dataset.Dataset:
 
 def count_traces(folder: RunFolder, out: str) -> dict[str, int]:
     """Figures of the traces on disk: rows, failed, output_tokens, prompt_tokens, cached_tokens."""
-    sums = dict.fromkeys(("rows", "failed", "output_tokens", "prompt_tokens", "cached_tokens"), 0)
-    if not folder.exists(out):
-        return sums
-    columns = ["status", "output_tokens", "prompt_tokens", "cached_tokens"]
-    for batch in trace_dataset(folder, out).to_batches(columns=columns):
-        sums["rows"] += batch.num_rows
-        sums["failed"] += pc.sum(pc.equal(batch["status"], "failed")).as_py() or 0
-        for name in columns[1:]:
-            sums[name] += pc.sum(batch[name]).as_py() or 0
-    return sums
+    tokens = ("output_tokens", "prompt_tokens", "cached_tokens")
+    sums = Counter(dict.fromkeys(("rows", "failed", *tokens), 0))
+    if folder.exists(out):
+        for batch in trace_dataset(folder, out).to_batches(columns=["status", *tokens]):
+            sums["rows"] += batch.num_rows
+            sums["failed"] += batch["status"].to_pylist().count(DebateStatus.FAILED)
+            for name in tokens:
+                sums[name] += sum(batch[name].to_pylist())
+    return dict(sums)
 
 
 class Incomplete(RuntimeError):

@@ -6,6 +6,7 @@ sees the same batches in the same order.
 """
 
 import bisect
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -119,8 +120,7 @@ def _pack(
     """Write packed rows; their figures."""
     pad_id = _pad_id(load_tokenizer(config, model))
     ray.data.read_parquet(folder.path(base, "rows")).map_batches(
-        pack_block,
-        fn_kwargs={"seq_len": config.distill.seq_len, "pad_id": pad_id},
+        functools.partial(pack_block, seq_len=config.distill.seq_len, pad_id=pad_id),
         batch_size=ROWS_A_TASK,
         batch_format="pyarrow",
     ).write_parquet(folder.path(base, "packed"), compression="zstd", row_group_size=ROW_GROUP)

@@ -50,15 +50,12 @@ def train_worker(job: TrainJob) -> None:
     history = checkpoint.resume(engine)
     train = job.config.train
     total = total_steps(len(rows), train.batch_size, train.epochs)
-    saved = len(history)
     for step in range(len(history), total):
         history.append(_step(engine, job, rows, step, total))
         if engine.global_rank == 0:
             ray.get(job.progress.put.remote(step + 1, total, history[-1]))
         if (step + 1) % train.checkpoint_every == 0 or step + 1 == total:
             checkpoint.save(engine, history)
-            saved = step + 1
-    assert saved == total, "the last step is always saved"
     _export(engine, job, folder, history)
 
 
@@ -92,28 +89,40 @@ def _step(engine: Any, job: TrainJob, rows: PackedRows, step: int, total: int) -
     rate = learning_rate(step, total, train.lr, train.warmup_fraction)
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
-    summed = 0.0
-    for batch in batches:
-        loss = sft.loss_sum(engine, batch)
-        summed += loss.item()
-        # DeepSpeed averages over micro-batches and workers; ours is a sum over all of them.
-        scale = len(batches) * torch.distributed.get_world_size() / n_targets
-        engine.backward(loss * scale)
-        if batch is batches[-1]:
-            loss_mean = _sum_over_workers(summed, engine) / n_targets
-            if not math.isfinite(loss_mean):
-                raise NonFinite(f"step {step}: the loss is {loss_mean}; no weight was changed")
-        engine.step()
+    loss = _accumulate(engine, batches, n_targets, step)
+    engine.step()
+    seconds = time.perf_counter() - started
     return {
         "step": step + 1,
-        "loss": loss_mean,
+        "loss": loss,
         "lr": rate,
         "grad_norm": _grad_norm(engine, step),
         "target_tokens": n_targets,
-        "tokens_per_s": train.batch_size
-        * job.config.distill.seq_len
-        / (time.perf_counter() - started),
+        "tokens_per_s": train.batch_size * job.config.distill.seq_len / seconds,
     }
+
+
+def _accumulate(
+    engine: Any, batches: Sequence[dict[str, torch.Tensor]], n_targets: float, step: int
+) -> float:
+    """All gradients of one optimizer step; the mean loss. The caller takes the step.
+
+    Raises:
+        NonFinite: the loss is not finite.
+    """
+    # DeepSpeed averages over micro-batches and workers; the loss is a sum over all of them.
+    scale = len(batches) * torch.distributed.get_world_size() / n_targets
+    summed = 0.0
+    for number, batch in enumerate(batches):
+        if number:
+            engine.step()  # not at a boundary yet: only counts the micro-batch before
+        loss = sft.loss_sum(engine, batch)
+        engine.backward(loss * scale)
+        summed += loss.item()
+    mean = _sum_over_workers(summed, engine) / n_targets
+    if not math.isfinite(mean):
+        raise NonFinite(f"step {step + 1}: the loss is {mean}; no weight was changed")
+    return mean
 
 
 def _feed(engine: Any, job: TrainJob, rows: PackedRows, step: int) -> list[list[PackedRow]]:
@@ -146,7 +155,7 @@ def _grad_norm(engine: Any, step: int) -> float:
     """The gradient's norm before clipping; DeepSpeed skips the step if it is not finite."""
     norm = float(engine.get_global_grad_norm() or 0.0)
     if engine.skipped_steps or not math.isfinite(norm):
-        raise NonFinite(f"step {step}: the gradient's norm is {norm}; the step was not taken")
+        raise NonFinite(f"step {step + 1}: the gradient's norm is {norm}; the step was not taken")
     return norm
 
 

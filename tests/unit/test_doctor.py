@@ -144,6 +144,7 @@ def test_every_fault_is_shown_with_its_mend_on_one_line() -> None:
     assert lines[-1] == "The main job cannot run."
 
 
+@pytest.mark.timeout(240)  # vLLM imports in 10 s, on a busy machine in minutes
 def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     """A real run: vLLM is imported for real, and the exit status agrees with the JSON."""
     status = doctor.run(as_json=True)

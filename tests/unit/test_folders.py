@@ -52,9 +52,8 @@ def test_too_little_space_is_told_before_the_run(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
-    with folder.locked():
-        with pytest.raises(ConfigError, match="another process"), folder.locked():
-            pass
+    with folder.locked(), pytest.raises(ConfigError, match="another process"), folder.locked():
+        pass
     with folder.locked():
         pass
 

@@ -3,18 +3,16 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Qwen3Config
 
-torch = pytest.importorskip("torch")
-
-from transformers import AutoModelForCausalLM, Qwen3Config  # noqa: E402
-
-from agentark_ray.distill.packing import pack  # noqa: E402
-from agentark_ray.distill.tokens import IGNORE, Example  # noqa: E402
-from agentark_ray.train import sft  # noqa: E402
-from agentark_ray.train.losses import count_targets, next_token_loss_sum  # noqa: E402
-from agentark_ray.train.schedule import learning_rate, micro_batches, total_steps  # noqa: E402
+from agentark_ray.distill.packing import PackedRow, pack
+from agentark_ray.distill.tokens import IGNORE, Example
+from agentark_ray.train import sft
+from agentark_ray.train.losses import count_targets, next_token_loss_sum
+from agentark_ray.train.schedule import learning_rate, micro_batches, total_steps
 
 
 def test_the_loss_is_the_sum_over_targets_by_hand() -> None:
@@ -112,7 +110,7 @@ def test_packing_changes_neither_loss_nor_gradient(model: torch.nn.Module) -> No
 def test_packed_examples_do_not_see_each_other(model: torch.nn.Module) -> None:
     first, second = examples()[:2]
     row = pack([second, first], 16, 0)[0]
-    changed = {**row, "input_ids": [1] * 9 + row["input_ids"][9:]}
+    changed: PackedRow = {**row, "input_ids": [1] * 9 + row["input_ids"][9:]}
     batch = [sft.collate([r], torch.device("cpu")) for r in (row, changed)]
     with torch.no_grad():
         logits = [

@@ -119,12 +119,11 @@ def test_turns_show_verdicts_and_changed_answers(html: str, page: Page) -> None:
 
 
 def test_text_of_models_and_users_is_escaped_everywhere(tmp_path: Path) -> None:
-    rows = [row("debate", EVIL, "wwr", "rrr", question=EVIL, gold=EVIL, final_answer=EVIL)]
-    rows[0]["turns"] = [
-        {**turn(a, r, "correct", EVIL), "answer": EVIL} for a, r in ((0, 0), (0, 1))
-    ]
-    rows[0]["votes"][1]["answer"] = EVIL
-    rows += [failed("debate", "q2", error_message=EVIL), row(EVIL, "q2", "r")]
+    debate = row("debate", EVIL, "wwr", "rrr", gold=EVIL, final_answer=EVIL)
+    debate["question"] = EVIL
+    debate["turns"] = [{**turn(0, r, "correct", EVIL), "answer": EVIL} for r in (0, 1)]
+    debate["votes"][1]["answer"] = EVIL
+    rows = [debate, failed("debate", "q2", error_message=EVIL), row(EVIL, "q2", "r")]
     html = render(tmp_path, rows, name=EVIL)
     clean = Page(render(tmp_path / "clean", ROWS))
     assert "evil" in html

@@ -11,7 +11,6 @@ import pytest
 from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
-from agentark_ray.evaluate.examples import choose_examples, read_examples
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.tally import second_looks
 from agentark_ray.evaluate.transcripts import COLUMNS, light_rows
@@ -199,9 +198,9 @@ def test_self_correction_of_the_probe_of_agents_and_of_nobody(summary: dict[str,
 
 
 def test_second_looks_compare_first_and_last_whatever_the_order() -> None:
-    trace = row("debate", "q", "wr", "rr", "rw")
+    trace = row("debate", "q", "wr", "wr", "rr")
     trace["turns"].reverse()
-    assert sorted(second_looks(trace)) == [(False, True), (True, False)]
+    assert sorted(second_looks(trace)) == [(False, True), (True, True)]
     assert second_looks(row("debate", "q", "rw")) == []
 
 
@@ -275,6 +274,11 @@ def test_when_everything_failed_the_summary_says_so(tmp_path: Path) -> None:
     assert any("cannot solve this task" in text for text in found["reasons"])
 
 
+def test_a_failed_query_is_wrong_whatever_its_verdict(tmp_path: Path) -> None:
+    rows = [failed("debate", "q1", verdict=RIGHT), row("debate", "q2", "r")]
+    assert summary_of(tmp_path, rows)["arms"]["debate"]["correct"] == 1
+
+
 def test_a_question_answered_twice_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'debate' answers question q1 twice"):
         summary_of(tmp_path, [row("debate", "q1", "r"), row("debate", "q1", "r")])
@@ -290,49 +294,3 @@ def test_texts_and_prompts_stay_on_disk(tmp_path: Path) -> None:
     assert len(rows) == len(ROWS)
     assert rows[0]["turns"] == [{"agent": 0, "round": 0, "verdict": RIGHT}]
     assert set(rows[0]) == {name.split(".")[0] for name in COLUMNS}
-
-
-EXAMPLES = [
-    row("debate", "q1", "rrr"),
-    row("debate", "q2", "wwr", "rrr"),
-    row("debate", "q3", "rrw", "www"),
-    row("debate", "q4", "rrw", "rrr"),
-    failed("debate", "q5"),
-    *(row("single", f"q{i}", "w") for i in (1, 4)),
-    *(row("student", f"q{i}", "r") for i in (1, 2, 3, 4)),
-    row("single", "q2", "r"),
-    row("debate", "q0", "www", kind="latency"),
-]
-
-
-def titles(rows: list[dict[str, Any]]) -> dict[str, str]:
-    return {example.question_id: example.title for example in choose_examples(rows)}
-
-
-def test_examples_are_a_corrected_one_a_learnt_one_and_one_gone_wrong() -> None:
-    assert titles(EXAMPLES) == {
-        "q2": "The debate corrects a wrong vote",
-        "q1": "The student is right where a single answer is wrong",
-        "q3": "The debate talks itself out of the right answer",
-    }
-    assert titles(EXAMPLES[::-1]) == titles(EXAMPLES)
-
-
-def test_examples_fall_back_in_order() -> None:
-    rows = [row("debate", "q4", "rrw", "rrr"), row("debate", "q1", "rrr"), failed("debate", "q5")]
-    assert titles(rows) == {
-        "q4": "The debate wins over the agents that were wrong",
-        "q1": "All agents agree at once",
-        "q5": "The debate failed",
-    }
-    assert titles([row("debate", "q", "www")]) == {"q": "All agents agree on a wrong answer"}
-    assert titles([row("debate", "q", "wrw")]) == {"q": "The debate ends on a wrong answer"}
-    assert titles([row("single", "q", "r")]) == {}
-
-
-def test_read_examples_brings_texts_of_the_chosen_questions_only(tmp_path: Path) -> None:
-    found = read_examples([write(tmp_path, EXAMPLES)])
-    assert {r["question_id"] for r in found} == {"q1", "q2", "q3"}
-    assert {r["arm"] for r in found} == {"single", "debate", "student"}
-    assert found[0]["turns"][0]["text"] == "said"
-    assert titles(found) == titles(EXAMPLES)

@@ -1,0 +1,161 @@
+"""The main job with the real command line, vLLM, DeepSpeed and Ray, and stopped in every stage."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import dataset
+from safetensors.numpy import load_file
+
+from agentark_ray.tiny.path import tiny_model_path
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("questions", "generate", "dataset", "train", "evaluate", "report")
+pytestmark = pytest.mark.e2e
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "agentark_ray.cli", "run", *args]
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done
+
+
+def rows(folder: Path, *columns: str) -> list[dict[str, Any]]:
+    source = dataset.dataset(folder, format="parquet")
+    return source.to_table(columns=list(columns)).to_pylist()
+
+
+@pytest.mark.timeout(600)
+def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
+    args = [
+        "jobs/configs/demo.yaml",
+        f"output={tmp_path}/run",
+        "tasks.train_questions=96",
+        "tasks.eval_questions=40",
+        "evaluate.latency_queries=4",
+        "train.epochs=1",
+        "train.batch_size=4",
+        "--json",
+    ]
+    summary = json.loads(run(*args).stdout)
+    folder = tmp_path / "run"
+    assert tuple(json.loads((folder / "manifest.json").read_text())["stages"]) == STAGES
+
+    traces = rows(folder / "traces", "debate_id", "status", "turns", "votes")
+    assert len({t["debate_id"] for t in traces}) == len(traces) == 96
+    assert {t["status"] for t in traces} == {"ok"}
+    assert all(len(t["turns"]) == 5 * len(t["votes"]) for t in traces)
+    assert any(turn["cached_tokens"] for t in traces for turn in t["turns"])
+
+    assert set(summary["arms"]) == {"single", "self_consistency", "debate", "student"}
+    for arm in summary["arms"].values():
+        assert (arm["n"], arm["failed"], arm["latency_ms"]["n"]) == (40, 0, 4)
+        assert arm["ci_low"] <= arm["accuracy"] <= arm["ci_high"]
+        assert arm["latency_ms"]["p50"] > 0
+    assert summary["decision"] in ("adopt", "hybridize", "continue")
+    assert summary == json.loads((folder / "eval" / "summary.json").read_text())
+
+    base = load_file(tiny_model_path() / "model.safetensors")
+    student = load_file(folder / "student" / "model.safetensors")
+    assert {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in base.items()}
+    assert any((student[name] != base[name]).any() for name in base)
+    curve = json.loads((folder / "checkpoints" / "loss.json").read_text())
+    assert [row["step"] for row in curve] == list(range(1, len(curve) + 1))
+    assert all(row["loss"] > 0 and row["grad_norm"] > 0 for row in curve)
+
+    page = (folder / "report.html").read_text()
+    assert summary["decision"] in page.lower()
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?https?:", page)
+
+    again = run(*args)
+    assert json.loads(again.stdout) == summary
+    assert f"done before: {', '.join(STAGES)}" in again.stderr
+
+
+def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    """SIGINT to the command once `ready`; it must end by itself, cleanly."""
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline, "the stage was not reached in 120 s"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors[-3000:]
+    assert "Run the same command again to continue" in errors
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_in_every_stage_loses_nothing(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    folder = tmp_path / "run"
+    args = [
+        "jobs/configs/gsm8k.yaml",
+        f"output={folder}",
+        f"tasks.path={gsm8k_file(120)}",
+        "engine.type=scripted",
+        "engine.scripted_latency_s=0.3",
+        "engine.in_flight=8",
+        "engine.rows_per_block=4",
+        "evaluate.latency_queries=2",
+        "train.batch_size=4",
+        "train.epochs=8",
+        "train.checkpoint_every=2",
+        "distill.seq_len=256",
+    ]
+
+    def files(name: str) -> list[Path]:
+        return list(folder.glob(name))
+
+    def manifest_has(stage: str) -> bool:
+        path = folder / "manifest.json"
+        return path.exists() and stage in json.loads(path.read_text())["stages"]
+
+    reached: dict[str, Callable[[], bool]] = {
+        "generate": lambda: len(files("traces/*.parquet")) >= 4,
+        "dataset": lambda: manifest_has("generate"),
+        "train": lambda: len(files("checkpoints/rsft/checkpoint_*")) >= 1,
+        "evaluate": lambda: len(files("eval/transcripts/base/*.parquet")) >= 4,
+    }
+    kept: dict[str, set[str]] = {}
+    places = {"generate": "traces", "evaluate": "eval/transcripts/base"}
+    for stage, ready in reached.items():
+        process = subprocess.Popen(
+            command(*args),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        stop_when(process, ready)
+        if stage in places:
+            kept[stage] = {r["debate_id"] for r in rows(folder / places[stage], "debate_id")}
+            assert len(kept[stage]) >= 16
+    run(*args)
+
+    for stage, place in places.items():
+        ids = [r["debate_id"] for r in rows(folder / place, "debate_id")]
+        assert len(ids) == len(set(ids))
+        assert kept[stage] < set(ids)
+    train = pq.read_table(folder / "questions" / "train.parquet").num_rows
+    assert len(rows(folder / "traces", "debate_id")) == train
+    curve = json.loads((folder / "checkpoints" / "loss.json").read_text())
+    assert [row["step"] for row in curve] == list(range(1, len(curve) + 1))
+    stages = json.loads((folder / "manifest.json").read_text())["stages"]
+    assert tuple(stages) == STAGES
+    assert len(curve) == stages["train"]["steps"]
