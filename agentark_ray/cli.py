@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -112,23 +112,38 @@ def clear_errors() -> Iterator[None]:
         print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         raise typer.Exit(130) from None
     except (ConfigError, TaskError) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
+        print(f"error: {_root_cause(error)}", file=sys.stderr)
         raise typer.Exit(2) from None
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        print(
-            "Nothing that was written is lost: mend it and run the same command.", file=sys.stderr
-        )
-        raise typer.Exit(1) from None
+        _failed(error)
+    except Exception as error:
+        if not type(error).__module__.startswith(("ray.", "agentark_ray.")):
+            raise
+        _failed(error)
+
+
+def _failed(error: Exception) -> NoReturn:
+    """What stopped a run, without the stack of every process it went through."""
+    cause = _root_cause(error)
+    print(f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
+    print(
+        "Nothing that was written is lost: mend it and run the same command again."
+        " Logs of the workers: /tmp/ray/session_latest/logs",
+        file=sys.stderr,
+    )
+    raise typer.Exit(1) from None
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The exception a worker raised, below what Ray Data, Ray Train and Ray wrapped it into."""
+    failures = getattr(error, "worker_failures", None)
+    inner = next(iter(failures.values())) if failures else None
+    inner = inner or getattr(error, "cause", None) or error.__cause__
+    return _root_cause(inner) if isinstance(inner, BaseException) else error
 
 
 def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _message(error: BaseException) -> str:
-    """The error's own text, without the stack that Ray adds to what a task raised."""
-    return str(getattr(error, "cause", None) or error)
 
 
 def main() -> None:

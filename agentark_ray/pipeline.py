@@ -30,6 +30,7 @@ from agentark_ray.traces.progress import Progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.train.dataset import build_dataset
 from agentark_ray.train.launch import TrainProgress, train_student
+from agentark_ray.train.loop import LOSS_CURVE
 from agentark_ray.types import Split
 
 FOLDERS = {
@@ -38,7 +39,6 @@ FOLDERS = {
     "student": "eval/transcripts/student",
 }
 SUMMARY = ("eval", "summary.json")
-LOSS_CURVE = ("checkpoints", "loss.json")
 BYTES_A_TURN = 2_000
 TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
 

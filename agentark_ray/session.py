@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
@@ -23,10 +24,18 @@ def ray_session() -> Iterator[None]:
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     for name in ("ray.data", "ray.train", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    _protect_token()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _protect_token() -> None:
+    """Ray writes its token readable for everybody on the machine; make it the owner's alone."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)
 
 
 def _local_resources() -> dict[str, Any]:

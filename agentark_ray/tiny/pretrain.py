@@ -28,7 +28,7 @@ from agentark_ray.tiny.corpus import (
     solve,
 )
 from agentark_ray.tiny.sampler import sample
-from agentark_ray.tiny.tokenizer import END, PAD, prompt_text, train_tokenizer
+from agentark_ray.tiny.tokenizer import prompt_text, train_tokenizer
 from agentark_ray.types import Split
 
 CONTEXT = 4096
@@ -70,8 +70,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
         head_dim=64,
         tie_word_embeddings=True,
         max_position_embeddings=CONTEXT,
-        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
-        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+        pad_token_id=tokenizer.get_vocab()[PAD],
+        eos_token_id=tokenizer.get_vocab()[END],
         bos_token_id=None,
     )
     return Qwen3ForCausalLM(config)
@@ -95,7 +95,7 @@ def debate_corpus(
     torch.manual_seed(seed)
     asked = problems(budget.debate_questions, STEPS[Split.TRAIN], seed * 100 + 50)
     prompts = [prompt_text(solve(p).messages[:1]) for p in asked]
-    speaker = copy.deepcopy(model).to(torch.bfloat16)
+    speaker = copy.deepcopy(model).bfloat16()
     print(f"debate: sampling {len(prompts) * POOL:,} answers", flush=True)
     told = sample(speaker, tokenizer, prompts * POOL, TEMPERATURE)
     pools = [told[i :: len(asked)] for i in range(len(asked))]
@@ -175,7 +175,7 @@ class Trainer:
 def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Writes the model in bfloat16 and the tokenizer, in Hugging Face format."""
     model.generation_config.update(do_sample=True, temperature=TEMPERATURE)
-    model.to(torch.bfloat16).save_pretrained(out)
+    model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     model.float()
 

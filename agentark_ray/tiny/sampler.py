@@ -4,9 +4,10 @@ Debates use the real engine (engine/vllm.py); this needs no engine start and run
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 MAX_NEW_TOKENS = 128
 BATCH_TOKENS = 32_768  # prompt tokens decoded together
@@ -14,7 +15,7 @@ BATCH_TOKENS = 32_768  # prompt tokens decoded together
 
 @torch.inference_mode()
 def sample(
-    model: Qwen3ForCausalLM,
+    model: Any,  # a transformers causal model
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     temperature: float,

@@ -88,7 +88,7 @@ def trace_dataset(folder: RunFolder, out: str) -> dataset.Dataset:
 def count_traces(folder: RunFolder, out: str) -> dict[str, int]:
     """Figures of the traces on disk: rows, failed, output_tokens, prompt_tokens, cached_tokens."""
     tokens = ("output_tokens", "prompt_tokens", "cached_tokens")
-    sums = Counter(dict.fromkeys(("rows", "failed", *tokens), 0))
+    sums: Counter[str] = Counter(dict.fromkeys(("rows", "failed", *tokens), 0))
     if folder.exists(out):
         for batch in trace_dataset(folder, out).to_batches(columns=["status", *tokens]):
             sums["rows"] += batch.num_rows

@@ -52,10 +52,9 @@ def train_student(folder: RunFolder, config: Config, model: str, progress: Any) 
     """
     on_gpu = config.gpus_per_engine > 0
     cpus = cpus_per_worker(config, ray.cluster_resources().get("CPU", 0))
+    job = TrainJob(folder=folder, config=config, model=model, on_gpu=on_gpu, progress=progress)
     trainer = TorchTrainer(
-        functools.partial(
-            train_worker, TrainJob(config=config, model=model, on_gpu=on_gpu, progress=progress)
-        ),
+        functools.partial(train_worker, job),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.train.workers,

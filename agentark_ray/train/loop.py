@@ -23,6 +23,8 @@ from agentark_ray.train.dataset import PackedRows, epoch_order, load_tokenizer
 from agentark_ray.train.schedule import learning_rate, micro_batches, total_steps
 from agentark_ray.train.zero import full_weights, start_engine
 
+LOSS_CURVE = ("checkpoints", "loss.json")
+
 
 class NonFinite(RuntimeError):
     """The loss or a gradient is not finite; the weights were not changed by it."""
@@ -32,6 +34,7 @@ class NonFinite(RuntimeError):
 class TrainJob:
     """What a worker needs to know. Pickled to every worker."""
 
+    folder: RunFolder
     config: Config
     model: str  # resolved folder or Hugging Face id to start from
     on_gpu: bool
@@ -44,8 +47,8 @@ def train_worker(job: TrainJob) -> None:
     Raises:
         NonFinite: training diverged.
     """
-    folder = RunFolder(job.config.output)
-    rows = PackedRows(folder.filesystem, folder.inner(_dataset(job.config), "packed"))
+    folder, strategy = job.folder, job.config.distill.type
+    rows = PackedRows(folder.filesystem, folder.inner("datasets", strategy, "packed"))
     engine = _start(job)
     history = checkpoint.resume(engine)
     train = job.config.train
@@ -56,11 +59,7 @@ def train_worker(job: TrainJob) -> None:
             ray.get(job.progress.put.remote(step + 1, total, history[-1]))
         if (step + 1) % train.checkpoint_every == 0 or step + 1 == total:
             checkpoint.save(engine, history)
-    _export(engine, job, folder, history)
-
-
-def _dataset(config: Config) -> str:
-    return f"datasets/{config.distill.type}"
+    _export(engine, job, history)
 
 
 def _start(job: TrainJob) -> Any:
@@ -159,7 +158,7 @@ def _grad_norm(engine: Any, step: int) -> float:
     return norm
 
 
-def _export(engine: Any, job: TrainJob, folder: RunFolder, history: Sequence[Any]) -> None:
+def _export(engine: Any, job: TrainJob, history: Sequence[Any]) -> None:
     """Write student/ as safetensors with its tokenizer, and the loss curve, from rank 0."""
     weights = full_weights(engine, job.config.train.zero_stage)
     if engine.global_rank == 0:
@@ -168,6 +167,6 @@ def _export(engine: Any, job: TrainJob, folder: RunFolder, history: Sequence[Any
             engine.module.save_pretrained(path, state_dict=weights)
             load_tokenizer(job.config, job.model).save_pretrained(path)
 
-        folder.write_directory(write, "student")
-        folder.write_json(list(history), "checkpoints", "loss.json")
+        job.folder.write_directory(write, "student")
+        job.folder.write_json(list(history), *LOSS_CURVE)
     torch.distributed.barrier()

@@ -33,7 +33,9 @@ STORY = {
 def read_story(text: str) -> list[Fraction]:
     """The value after every sentence, read from the words alone."""
     first, *events, _ = re.split(r"[.] ", text)
-    value = Fraction(re.search(r"has (\d)", first)[1])
+    has = re.search(r"has (\d)", first)
+    assert has
+    value = Fraction(has[1])
     values = [value]
     for event in events:
         (amount, op), *others = [
@@ -63,9 +65,9 @@ def test_answers_and_every_line_agree_with_the_story(split: Split) -> None:
         *lines, boxed = found.solution().split("\n")
         assert boxed == f"\\boxed{{{values[-1]}}}"
         for line, before, after in zip(lines, values[:-1], values[1:], strict=True):
-            month, left, op, right, result = re.fullmatch(
-                r"In (\w+): (\d+) (.) (\d) = (\d+)\.", line
-            ).groups()
+            step_line = re.fullmatch(r"In (\w+): (\d+) (.) (\d) = (\d+)\.", line)
+            assert step_line
+            month, left, op, right, result = step_line.groups()
             assert month in MONTHS and f"In {month} " in found.text
             step = {"+": int(left) + int(right), "-": int(left) - int(right)}
             step |= {"*": int(left) * int(right), "/": Fraction(int(left), int(right))}
