@@ -28,7 +28,7 @@ from agentark_ray.tiny.corpus import (
     solve,
 )
 from agentark_ray.tiny.sampler import sample
-from agentark_ray.tiny.tokenizer import prompt_text, train_tokenizer
+from agentark_ray.tiny.tokenizer import END, PAD, prompt_text, train_tokenizer
 from agentark_ray.types import Split
 
 CONTEXT = 4096
