@@ -97,6 +97,8 @@ class TrainConfig(Section):
     """The training loop and its DeepSpeed engine."""
 
     workers: Annotated[int, Field(ge=1, le=1024, json_schema_extra=OPERATIONAL)] = 1
+    cpus_per_worker: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
+    """Cores, and without a GPU threads, of a worker. More threads than idle cores are slower."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
     epochs: Annotated[int, Field(ge=1)] = 2
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-5

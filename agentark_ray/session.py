@@ -3,10 +3,12 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from agentark_ray.config import ConfigError
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 
@@ -29,6 +31,18 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def need_resources(what: str, needs: Mapping[str, int]) -> None:
+    """Raises ConfigError if the cluster as it is cannot hold `needs`; Ray would wait for ever."""
+    import ray
+
+    has = ray.cluster_resources()
+    for name, needed in needs.items():
+        if has.get(name, 0) < needed:
+            raise ConfigError(
+                f"{what}: needs {needed} {name}s, the cluster has {has.get(name, 0):g}"
+            )
 
 
 def _protect_token() -> None:

@@ -15,6 +15,9 @@ from typing import Any
 from agentark_ray.engine.base import EngineDead, PromptTooLong
 from agentark_ray.types import Completion, FinishReason, Message, Sampling
 
+# Tokens whose keys and values are cached together. vLLM's default on CPU, 128, is longer than what
+# short prompts share.
+CPU_BLOCK_SIZE = 32
 WARM_UP: list[Message] = [{"role": "user", "content": "1 + 1 = ?"}]
 
 
@@ -46,7 +49,7 @@ class VllmEngine:
             self._args["tensor_parallel_size"] = tensor_parallel
             self._args["gpu_memory_utilization"] = gpu_memory_utilization
         else:
-            self._args["enforce_eager"] = True
+            self._args |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
         self._cpu_kv_cache_gib = cpu_kv_cache_gib
         self._max_model_len = max_model_len
         self._timeout_s = timeout_s

@@ -1,9 +1,9 @@
 """Trains the tiny model from scratch: `python -m agentark_ray.tiny.pretrain --out FOLDER`.
 
 Phase 1 teaches to solve, under a curriculum of problem lengths, with some synthetic revision.
-Phase 2 lets the model answer new train questions and teaches it to revise after reading those
-answers, right and wrong ones, as a debate will show them. The learning rate never anneals to zero,
-on purpose: the model stops in mid-slope, and distillation can sharpen it.
+Phase 2, in rounds, lets the model answer new train questions and teaches it to revise after
+reading those answers, right and wrong ones, as a debate will show them. The learning rate never
+anneals to zero, on purpose: the model stops in mid-slope, and distillation can sharpen it.
 """
 
 import argparse
@@ -46,14 +46,16 @@ class Budget:
     """What training costs. Shares are of examples; the rest of them are solutions."""
 
     solve_revise_share: float = 0.1  # phase 1; CURRICULUM holds its size
-    debate_questions: int = 300  # phase 2
-    debate_uses: int = 5  # conversations made of each question's answers
-    debate_solve_share: float = 0.25
-    debate_check_share: float = 0.1
+    debate_rounds: int = 2  # phase 2: each answers new questions with the model as it is then
+    debate_questions: int = 600  # a round
+    debate_uses: int = 4  # conversations made of each question's answers
+    debate_synthetic: int = 1_200  # revisions with synthetic peers, a round
+    debate_solve_share: float = 0.12
+    debate_check_share: float = 0.06
     batch_tokens: int = 2_048
     muon_rate: float = 0.02
     adamw_rate: float = 2e-3
-    debate_rate: float = 0.5  # of both rates, in phase 2
+    debate_rate: float = 0.6  # of both rates, in phase 2
     warmup_steps: int = 60
 
 
@@ -90,10 +92,10 @@ def solver_corpus(curriculum: Curriculum, revise_share: float, seed: int) -> Ite
 def debate_corpus(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, budget: Budget, seed: int
 ) -> list[Conversation]:
-    """Phase 2: revisions and checks of the model's own answers to new questions; some solutions."""
+    """A round of phase 2: revisions and checks of the model's own answers, and some solutions."""
     rng = random.Random(f"debate {seed}")
     torch.manual_seed(seed)
-    asked = problems(budget.debate_questions, STEPS[Split.TRAIN], seed * 100 + 50)
+    asked = problems(budget.debate_questions, STEPS[Split.TRAIN], seed)
     prompts = [prompt_text(solve(p).messages[:1]) for p in asked]
     speaker = copy.deepcopy(model).bfloat16()
     print(f"debate: sampling {len(prompts) * POOL:,} answers", flush=True)
@@ -104,6 +106,8 @@ def debate_corpus(
         for problem, pool in zip(asked, pools, strict=True)
         for _ in range(budget.debate_uses)
     ]
+    plain = problems(budget.debate_synthetic, STEPS[Split.TRAIN], seed + 50)
+    made += [revise(problem, [], READ_PEERS, rng) for problem in plain]
     rng.shuffle(made)
     return made
 
@@ -181,7 +185,7 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 
 def pretrain(out: Path, budget: Budget, seed: int) -> None:
-    """Both phases, then `save`."""
+    """Both phases; saves after every round of the second."""
     texts = (prompt_text(c.messages) for c in solver_corpus(TOKENIZER_TEXTS, 0.5, seed))
     tokenizer = train_tokenizer(texts, CONTEXT)
     model = new_model(tokenizer, seed)
@@ -191,19 +195,24 @@ def pretrain(out: Path, budget: Budget, seed: int) -> None:
     ]
     for start, stop in zip((0, *PARTS), PARTS, strict=False):
         trainer.phase("solve", lessons[start:stop], 1.0, seed)
-    debates = [encode(tokenizer, c) for c in debate_corpus(model, tokenizer, budget, seed)]
-    trainer.phase("debate", debates, budget.debate_rate, seed)
-    save(model, tokenizer, out)
+    for round_ in range(budget.debate_rounds):
+        corpus_seed = seed * 1_000 + 100 + round_
+        debates = [
+            encode(tokenizer, c) for c in debate_corpus(model, tokenizer, budget, corpus_seed)
+        ]
+        trainer.phase(f"debate {round_ + 1}", debates, budget.debate_rate, corpus_seed)
+        save(model, tokenizer, out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=Budget().debate_rounds, help="of phase 2")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    pretrain(args.out, Budget(), args.seed)
+    pretrain(args.out, Budget(debate_rounds=args.rounds), args.seed)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from pyarrow import dataset
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
-from agentark_ray.config import Config, ConfigError
+from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import need_resources
 from agentark_ray.traces.actor import DebateActor
 from agentark_ray.traces.unique import first_duplicate
 from agentark_ray.types import DebateStatus
 
-CPUS_BESIDE_ENGINES = 2  # the checkpoint filter, and one task that reads or writes
 TASK_RETRIES = 3  # of a block whose actor died
 
 
@@ -34,7 +34,10 @@ def generate_traces(
         ray.exceptions.RayTaskError: an actor failed for good, e.g. TooManyFailures.
     """
     engine = config.engine
-    _check_cluster(config)
+    # An engine needs a CPU beside its GPUs; the checkpoint filter and a task that reads or writes
+    # need one each.
+    needs = {"CPU": engine.actors + 2, "GPU": engine.actors * config.gpus_per_engine}
+    need_resources(f"engine.actors={engine.actors}", needs)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.checkpoint_config = CheckpointConfig(
@@ -63,21 +66,6 @@ def generate_traces(
         traces.write_parquet(folder.path(out), compression="zstd")
     finally:
         context.checkpoint_config = None
-
-
-def _check_cluster(config: Config) -> None:
-    """An engine needs its GPUs and a CPU; reading, filtering and writing need CPUs of their own."""
-    has = ray.cluster_resources()
-    needs = {
-        "CPU": config.engine.actors + CPUS_BESIDE_ENGINES,
-        "GPU": config.engine.actors * config.gpus_per_engine,
-    }
-    for name, needed in needs.items():
-        if has.get(name, 0) < needed:
-            raise ConfigError(
-                f"engine.actors={config.engine.actors}, gpus_per_engine={config.gpus_per_engine}:"
-                f" needs {needed} {name}s, the cluster has {has.get(name, 0):g}"
-            )
 
 
 def trace_dataset(folder: RunFolder, out: str) -> dataset.Dataset:

@@ -1,7 +1,6 @@
 """Ray Train: starts the workers, restarts them after a crash, resumes after a stop."""
 
 import functools
-import os
 from typing import Any
 
 import ray
@@ -9,8 +8,9 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from agentark_ray.config import Config, ConfigError
+from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import need_resources
 from agentark_ray.train.loop import TrainJob, train_worker
 
 
@@ -30,36 +30,24 @@ class TrainProgress:
         return self._last
 
 
-def cpus_per_worker(config: Config, cluster_cpus: float) -> int:
-    """CPUs a training worker reserves: one beside a GPU, else an equal share of real cores.
-
-    Raises:
-        ConfigError: the cluster has fewer CPUs than workers.
-    """
-    workers = config.train.workers
-    if cluster_cpus < workers:
-        raise ConfigError(f"train.workers={workers}: the cluster has {cluster_cpus:g} CPUs")
-    if config.gpus_per_engine:
-        return 1
-    return max(1, min(int(cluster_cpus), os.cpu_count() or 1) // workers)
-
-
 def train_student(folder: RunFolder, config: Config, model: str, progress: Any) -> None:
     """Train on `datasets/<strategy>/packed` and export `student/`; resumes if stopped before.
 
     Raises:
+        ConfigError: the cluster is too small; Ray Train would wait for ever.
         ray.train.TrainingFailedError: workers failed more than `train.max_failures` times.
     """
-    on_gpu = config.gpus_per_engine > 0
-    cpus = cpus_per_worker(config, ray.cluster_resources().get("CPU", 0))
+    workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
+    resources = {"CPU": config.train.cpus_per_worker, **({"GPU": 1} if on_gpu else {})}
+    need_resources(f"train.workers={workers}", {k: workers * v for k, v in resources.items()})
     job = TrainJob(folder=folder, config=config, model=model, on_gpu=on_gpu, progress=progress)
     trainer = TorchTrainer(
         functools.partial(train_worker, job),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.train.workers,
+            num_workers=workers,
             use_gpu=on_gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if on_gpu else {})},
+            resources_per_worker=resources,
         ),
         run_config=RunConfig(
             name=config.distill.type,
