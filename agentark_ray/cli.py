@@ -1,6 +1,5 @@
 """`agentark`: the command line. Parses and validates first, imports the heavy packages after."""
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +104,6 @@ def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors a user can mend become one line and exit code 2; a stop becomes 130."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -140,10 +138,6 @@ def _root_cause(error: BaseException) -> BaseException:
     inner = next(iter(failures.values())) if failures else None
     inner = inner or getattr(error, "cause", None) or error.__cause__
     return _root_cause(inner) if isinstance(inner, BaseException) else error
-
-
-def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

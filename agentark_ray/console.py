@@ -71,14 +71,19 @@ def _bar(
 def _lines(
     console: Console, title: str, poll: Callable[[], State | None], stop: threading.Event
 ) -> None:
-    started, shown = time.monotonic(), ""
+    started = time.monotonic()
+    first: tuple[float, int] | None = None  # when it began, and how much was done then
     while not stop.wait(LINE_EVERY_S):
-        state = poll()
-        seconds = time.monotonic() - started
-        line = f"  {title}: starting, {seconds:.0f} s"
+        state, now = poll(), time.monotonic()
+        line = f"starting, {now - started:.0f} s"
         if state:
-            eta = seconds * (state.total - state.done) / max(1, state.done)
-            line = f"  {title}: {state.done}/{state.total}, {state.text}, eta {eta:.0f} s"
-        if line != shown:
-            console.print(line, markup=False, highlight=False)
-        shown = line
+            first = first or (now, state.done)
+            line = f"{state.done}/{state.total}, {state.text}, eta {_eta(state, *first, now)}"
+        console.print(f"  {title}: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _eta(state: State, began: float, done_then: int, now: float) -> str:
+    """Time left at the rate since the work began, or a question mark before there is a rate."""
+    if state.done <= done_then:
+        return "?"
+    return f"{(now - began) * (state.total - state.done) / (state.done - done_then):.0f} s"

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,10 @@ def ray_session() -> Iterator[None]:
     # max_task_retries of Ray Data actors can only be set by an argument that 2.64 will rename.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else _local_resources()
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    with _stderr_to_null():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
     for name in ("ray.data", "ray.train", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     _protect_token()
@@ -31,6 +36,24 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stderr_to_null() -> Iterator[None]:
+    """Ray's C++ core writes notices about its own log level here; its errors are exceptions."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    """A job that is told to stop ends like one that was interrupted from the keyboard."""
+    raise KeyboardInterrupt
 
 
 def need_resources(what: str, needs: Mapping[str, int]) -> None:
