@@ -51,6 +51,8 @@ class DebateConfig(Section):
     rounds: Annotated[int, Field(ge=1, le=16)] = 2
     layout: Literal["paper", "shared"] = "paper"
     stop: Literal["fixed", "unanimous"] = "unanimous"
+    vote: Literal["last_round", "all_rounds"] = "last_round"
+    """Whose answers are counted at the end: those of the last round, or of every round held."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1)] = 512

@@ -19,6 +19,7 @@ class DebateProtocol:
     rounds: int
     layout: str  # a key of layouts.LAYOUTS
     stop: str  # fixed or unanimous
+    vote: str  # last_round or all_rounds
     sampling: Sampling
     too_long: str  # fail or drop_oldest_round
 
@@ -43,6 +44,7 @@ def arm_protocol(config: Config, arm: str) -> DebateProtocol:
         rounds=rounds,
         layout=layout,
         stop=stop,
+        vote=debate.vote if arm == "debate" else "last_round",
         sampling=Sampling(
             temperature=debate.temperature, top_p=debate.top_p, max_tokens=debate.max_tokens
         ),
@@ -62,6 +64,7 @@ def generation_hash(config: Config, model: str, arm: str) -> str:
             "rounds": protocol.rounds,
             "layout": protocol.layout,
             "stop": protocol.stop,
+            "vote": protocol.vote,
             "too_long": protocol.too_long,
             "sampling": [sampling.temperature, sampling.top_p, sampling.max_tokens],
             "engine": {

@@ -35,7 +35,7 @@ async def run_debate(
         raise _first(group) from None
     except* Exception as group:
         error = _first(group)
-    final_answer = votes[-1].answer if votes and error is None else None
+    final_answer = None if error else _decide(protocol, turns, votes, grader)
     return Debate(
         question=question,
         turns=tuple(turns),
@@ -48,6 +48,15 @@ async def run_debate(
         error_message=str(error) if error else None,
         wall_s=time.perf_counter() - started,
     )
+
+
+def _decide(
+    protocol: DebateProtocol, turns: Sequence[Turn], votes: Sequence[Vote], grader: Grader
+) -> str | None:
+    """The debate's answer: the last round's leader, or the leader over all rounds."""
+    if protocol.vote == "last_round":
+        return votes[-1].answer
+    return majority(votes[-1].round, [turn.answer for turn in turns], grader.equal).answer
 
 
 async def _rounds(

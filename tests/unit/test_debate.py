@@ -134,6 +134,14 @@ def test_agents_revise_after_reading_and_the_last_vote_counts() -> None:
     assert list(debate.turns[3].messages) == script.asked[3][1]
 
 
+def test_all_rounds_can_be_counted_instead_of_the_last() -> None:
+    answers = [["#### 4", "#### 4", "#### 4.0"], ["#### 5", "#### 5", "#### 4"]]
+    last = hold(Script(answers), "debate.stop=fixed")
+    every = hold(Script(answers), "debate.stop=fixed", "debate.vote=all_rounds")
+    assert (last.final_answer, every.final_answer) == ("5", "4")
+    assert every.votes == last.votes
+
+
 def test_unanimous_stops_before_the_second_round_and_fixed_does_not() -> None:
     answers = [["#### 4"] * 3, ["#### 5"] * 3]
     early = hold(Script(answers), "debate.stop=unanimous")
