@@ -96,7 +96,7 @@ def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
 
     from agentark_ray.evaluate.table import render_table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(render_table(summary))
     console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
 

@@ -31,7 +31,7 @@ def refused(*args: str) -> str:
         ("debate.rounds=0", "debate.rounds=0: Input should be greater than or equal to 1"),
         ("tasks.path=missing.jsonl", "tasks.path=missing.jsonl: no such file or folder"),
         ("model=./missing", "model=missing: no such folder"),
-        ("output=/proc/nowhere/run", "cannot write the run folder"),
+        ("output=README.md/run", "cannot write the run folder"),
     ],
 )
 def test_bad_input_is_named_before_ray_starts(override: str, expected: str, tmp_path: Path) -> None:
