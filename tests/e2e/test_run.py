@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import dataset
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from agentark_ray.tiny.path import tiny_model_path
 
