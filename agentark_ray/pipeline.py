@@ -75,14 +75,14 @@ class Run:
             manifest = self.folder.open(self.config, self.model)
             done = ", ".join(manifest["stages"])
             self._say(f"run folder {self.folder.uri}" + (f" (done before: {done})" if done else ""))
-            with ray_session():
-                for name, stage in STAGES.items():
-                    self._stage(name, stage)
+            todo = {name: stage for name, stage in STAGES.items() if name not in manifest["stages"]}
+            if todo:
+                with ray_session():
+                    for name, stage in todo.items():
+                        self._stage(name, stage)
         return self.folder.read_json(*SUMMARY)
 
     def _stage(self, name: str, stage: Callable[["Run"], dict[str, Any]]) -> None:
-        if self.folder.stage(name) is not None:
-            return
         self._say(f"[bold]{name}[/bold]")
         started = time.monotonic()
         figures = {**stage(self), "seconds": round(time.monotonic() - started, 1)}
