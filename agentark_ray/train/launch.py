@@ -1,6 +1,10 @@
 """Ray Train: starts the workers, restarts them after a crash, resumes after a stop."""
 
 import functools
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -57,7 +61,23 @@ def train_student(folder: RunFolder, config: Config, model: str, progress: Any) 
             worker_runtime_env={"env_vars": _worker_env(on_gpu)},
         ),
     )
-    trainer.fit()
+    with _own_interrupts():
+        trainer.fit()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Ray Train answers Ctrl-C by ending the process with 0, and keeps the handler for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _worker_env(on_gpu: bool) -> dict[str, str]:
