@@ -3,10 +3,11 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def ray_session() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     _protect_token()
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints warnings of its nodes; stdout is for results
+            yield
     finally:
         ray.shutdown()
 
