@@ -19,7 +19,7 @@ OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 @contextmanager
 def ray_session() -> Iterator[None]:
     """Ray is up inside. Its notices are quieted; worker logs are in Ray's session folder."""
-    _quiet()
+    _set_environment()
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
@@ -86,11 +86,12 @@ def _local_resources() -> dict[str, Any]:
     }
 
 
-def _quiet() -> None:
+def _set_environment() -> None:
     """Environment that Ray reads when it starts; values the user has set win."""
     for name, value in {
         "RAY_BACKEND_LOG_LEVEL": "fatal",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # report() waits for it: 2 s by default
+        "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # a process each, at every read: 32 by default
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         "TOKENIZERS_PARALLELISM": "false",

@@ -5,10 +5,12 @@ Read -> small blocks -> a pool of DebateActors -> Parquet, with Ray Data's check
 caller polls the `Progress` actor.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 from pyarrow import dataset
 from ray.data import ActorPoolStrategy, DataContext
@@ -18,7 +20,7 @@ from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import need_resources
 from agentark_ray.traces.actor import DebateActor
-from agentark_ray.traces.unique import first_duplicate
+from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import DebateStatus
 
 TASK_RETRIES = 3  # of a block whose actor died
@@ -87,21 +89,50 @@ def count_traces(folder: RunFolder, out: str) -> dict[str, int]:
 
 
 class Incomplete(RuntimeError):
-    """The traces on disk are not one row a request, or too many of them failed."""
+    """There is not one trace a request on disk, or too many of them failed."""
+
+
+def drop_doubles(folder: RunFolder, out: str) -> int:
+    """Keep one row of every debate; returns how many rows were dropped.
+
+    A write task lives on for a moment when its driver is killed, and may still finish a block that
+    the next run holds again; Ray Data's checkpointing cannot know of it.
+    """
+    rows: dict[str, set[int]] = defaultdict(set)
+    total = count_traces(folder, out)["rows"]
+    for _, _, (path, index) in duplicates(lambda: _places(folder, out), total):
+        rows[path].add(index)
+    for path, doubled in rows.items():
+        table = pq.read_table(path, filesystem=folder.filesystem)
+        kept = table.filter(pa.array(i not in doubled for i in range(table.num_rows)))
+        parent, name = path.rsplit("/", 1)
+        pending = f"{parent}/_{name}"  # the underscore hides it from readers of the folder
+        pq.write_table(kept, pending, filesystem=folder.filesystem, compression="zstd")
+        folder.filesystem.move(pending, path)
+    return sum(map(len, rows.values()))
+
+
+def _places(folder: RunFolder, out: str) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Every debate id with its file and row number."""
+    for fragment in trace_dataset(folder, out).get_fragments():
+        index = 0
+        for batch in fragment.to_batches(columns=["debate_id"]):
+            for debate_id in batch["debate_id"].to_pylist():
+                yield debate_id, (fragment.path, index)
+                index += 1
 
 
 def verify_traces(folder: RunFolder, config: Config, out: str, expected: int) -> dict[str, int]:
-    """Check that every request has exactly one trace; the figures of `count_traces`.
+    """Drop double rows and check that every request has its trace; the figures of `count_traces`.
 
     Raises:
-        Incomplete: rows are missing or double, or more failed than the config allows.
+        Incomplete: rows are missing, or more failed than the config allows.
     """
+    drop_doubles(folder, out)
     figures = count_traces(folder, out)
-    duplicate = first_duplicate(lambda: _ids(folder, out), figures["rows"])
-    if figures["rows"] != expected or duplicate:
+    if figures["rows"] != expected:
         raise Incomplete(
-            f"{folder.path(out)}: expected {expected} debates once each,"
-            f" found {figures['rows']} rows, first double: {duplicate}"
+            f"{folder.path(out)}: expected {expected} debates once each, found {figures['rows']}"
         )
     if figures["failed"] > config.engine.max_failed_fraction * expected:
         raise Incomplete(
@@ -109,8 +140,3 @@ def verify_traces(folder: RunFolder, config: Config, out: str, expected: int) ->
             f" engine.max_failed_fraction={config.engine.max_failed_fraction} allows"
         )
     return figures
-
-
-def _ids(folder: RunFolder, out: str) -> Iterator[tuple[str, str]]:
-    for batch in trace_dataset(folder, out).to_batches(columns=["debate_id", "arm"]):
-        yield from zip(batch["debate_id"].to_pylist(), batch["arm"].to_pylist(), strict=True)

@@ -16,7 +16,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.base import TaskError
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.schema import QUESTION_SCHEMA, REQUEST_SCHEMA, question_row
-from agentark_ray.traces.unique import first_duplicate
+from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import Split
 
 ROWS = 1_000  # rows in memory at once
@@ -72,9 +72,7 @@ def write_rows(
 
 def _check_unique(folder: RunFolder, total: int) -> None:
     """No question twice, within a split or across."""
-    duplicate = first_duplicate(lambda: _ids(folder), total)
-    if duplicate:
-        question_id, first, second = duplicate
+    for question_id, first, second in duplicates(lambda: _ids(folder), total):
         raise TaskError(_duplicate(folder, question_id, first, second))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentark_ray.config import Config, ConfigError, parse_config
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.traces.unique import first_duplicate
+from agentark_ray.traces.unique import duplicates
 
 
 def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
@@ -121,9 +121,10 @@ def test_duplicates_are_found_in_slices_of_any_size(items: list[str], in_memory:
     def read() -> object:
         return iter([(item, str(i)) for i, item in enumerate(items)])
 
-    found = first_duplicate(read, len(items), in_memory)  # type: ignore[arg-type]
-    assert (found is None) == (len(set(items)) == len(items))
-    if found:
-        item, first, second = found
-        assert items[int(first)] == items[int(second)] == item
-        assert first != second
+    found = list(duplicates(read, len(items), in_memory))  # type: ignore[arg-type]
+    assert sorted(int(again) for _, _, again in found) == [
+        i for i, item in enumerate(items) if item in items[:i]
+    ]
+    for item, first, again in found:
+        assert items.index(item) == int(first)
+        assert items[int(again)] == item
