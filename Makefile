@@ -11,7 +11,8 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # A moved or copied folder needs its environment made anew, hence the folder's own path.
 PINS := $(shell (echo "$(CURDIR)"; cat requirements/cpu.txt pyproject.toml) | sha256sum | cut -c1-16)
 READY := $(VENV)/ready-$(PINS)
-# Byte-compiling everything takes as long as installing it; Python compiles what it imports.
+# Byte-compiled afterwards on all cores: pip uses one, and a run starts many processes, each of which
+# would compile what it imports where PYTHONDONTWRITEBYTECODE is set.
 INSTALL := $(BIN)/python -m pip install --no-deps --no-compile --no-input --disable-pip-version-check
 OR_FAIL := || { tail -n 20 $(LOG) >&2; echo "make: setup failed, see $(LOG)" >&2; exit 1; }
 
@@ -46,6 +47,7 @@ $(READY):
 	|| $(INSTALL) --extra-index-url $(TORCH_INDEX) "$(TORCH)" >> $(LOG) 2>&1 $(OR_FAIL)
 	@$(INSTALL) -r requirements/cpu.txt >> $(LOG) 2>&1 $(OR_FAIL)
 	@$(INSTALL) --no-build-isolation -e . >> $(LOG) 2>&1 $(OR_FAIL)
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >> $(LOG) 2>&1 || true # some are for other Pythons
 	@rm -f $(VENV)/ready-* && touch $@
 	@echo "Set up in $$(( $$(date +%s) - $$(cat $(VENV)/started) )) s"
 
