@@ -163,7 +163,7 @@ def rounds_chart(summary: Mapping[str, Any]) -> Json:
     return _chart(
         "rounds",
         "What a round of debate changes",
-        "A debate that has stopped keeps its last vote.",
+        "Every round by itself; a debate that has stopped keeps its last vote.",
         {"data": traces, "layout": layout} if rows else None,
     )
 

@@ -91,6 +91,7 @@ def render_report(
             few_queries=_few_queries(summary),
             charts=figures,
             figures={chart["id"]: chart["figure"] for chart in figures if chart["figure"]},
+            vote_rule=views.vote_rule(manifest),
             examples=views.example_views(examples),
             data_card=data_card,
             facts=views.flat({key: manifest[key] for key in SECTIONS if key in manifest}),

@@ -24,6 +24,10 @@ GATES = {
     "p99_ms": ("p99 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
     "min_traces": ("Training debates", "at least", "{:,}", "{:,}"),
 }
+VOTE_RULES = {
+    "last_round": "The debate's answer is the one given most often in its last round.",
+    "all_rounds": "The debate's answer is the one given most often in all its rounds together.",
+}
 MISSING = "not measured"
 
 
@@ -103,6 +107,11 @@ def _ms(arm: Mapping[str, Any]) -> str:
 
 def _fixed(arm: Mapping[str, Any]) -> str:
     return percent((arm["self_correction"] or {}).get("fixed"))
+
+
+def vote_rule(manifest: Mapping[str, Any]) -> str:
+    """How a debate of this run gets its answer, in words."""
+    return VOTE_RULES[manifest["config"]["debate"]["vote"]]
 
 
 def example_views(rows: Sequence[Row]) -> list[Json]:

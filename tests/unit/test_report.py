@@ -12,12 +12,20 @@ import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from agentark_ray.config import Config, GatesConfig
+from agentark_ray.config import Config, GatesConfig, parse_config
 from agentark_ray.evaluate.charts import charts, thin
 from agentark_ray.evaluate.report import PALETTES, render_report
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.table import render_table
-from agentark_ray.evaluate.views import example_views, flat, headlines, number, percent, reasons
+from agentark_ray.evaluate.views import (
+    example_views,
+    flat,
+    headlines,
+    number,
+    percent,
+    reasons,
+    vote_rule,
+)
 from tests.unit.test_summary import ROWS, failed, row, summary_of, turn, write
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
@@ -257,3 +265,11 @@ def test_the_terminal_table_tells_the_same(tmp_path: Path) -> None:
     assert re.search(r"Output tokens against the debate +FAIL +0\.222 +at most 0\.2", text)
     assert text.lstrip().startswith("Hybridize")
     assert "! The debate does not beat a single answer" in text
+
+
+@pytest.mark.parametrize(
+    ("vote", "words"), [("last_round", "last round"), ("all_rounds", "all its rounds")]
+)
+def test_the_page_says_how_votes_are_counted(vote: str, words: str) -> None:
+    config = parse_config({}, [f"debate.vote={vote}"], "test")
+    assert words in vote_rule({"config": config.snapshot()})
