@@ -22,6 +22,7 @@ from agentark_ray.session import ray_session
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.generate import (
     count_traces,
+    drop_unfinished,
     generate_traces,
     trace_dataset,
     verify_traces,
@@ -105,7 +106,8 @@ class Run:
         """Requests -> traces, with progress; the figures of the traces."""
         out = FOLDERS[name]
         total = _remote(write_requests, self.folder, self.config, model, split, plans, name)
-        before = count_traces(self.folder, out)["rows"]
+        _remote(drop_unfinished, self.folder, out)
+        before = _remote(count_traces, self.folder, out)["rows"]
         max_failed = int(total * self.config.engine.max_failed_fraction)
         progress = Progress.remote(total, max_failed)
         with watch(self.console, title, lambda: _debates(progress, before, total)):

@@ -30,14 +30,24 @@ def ray_session() -> Iterator[None]:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
-    for name in ("ray.data", "ray.train", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _quiet_terminal()
     _protect_token()
     try:
         with redirect_stdout(sys.stderr):  # Ray prints warnings of its nodes; stdout is for results
             yield
     finally:
         ray.shutdown()
+
+
+def _quiet_terminal() -> None:
+    """Ray's libraries log to files of Ray's session only; exceptions are ours to show."""
+    import ray.data  # noqa: F401 - makes its handlers
+
+    for name in ("ray.data", "ray.train", "ray.serve"):
+        logger = logging.getLogger(name)
+        files = [h for h in logger.handlers if not isinstance(h, logging.StreamHandler)]
+        logger.handlers = files or [logging.NullHandler()]
+        logger.propagate = False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from pyarrow import dataset
+from pyarrow import dataset, fs
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
@@ -30,6 +30,8 @@ def generate_traces(
     folder: RunFolder, config: Config, model: str, requests: str, out: str, progress: Any
 ) -> None:
     """Hold every debate of requests/`requests`.parquet that is not in the folder `out` yet.
+
+    Must not run twice at once in a folder.
 
     Raises:
         ConfigError: the cluster is too small; Ray Data would wait for ever.
@@ -92,6 +94,23 @@ class Incomplete(RuntimeError):
     """There is not one trace a request on disk, or too many of them failed."""
 
 
+def drop_unfinished(folder: RunFolder, out: str) -> None:
+    """Delete the files of write tasks that did not end: their block is not committed.
+
+    A full disk and a killed driver leave such files, whole or in part; the next run holds their
+    debates again.
+    """
+    committed = {name.removesuffix(".parquet") for name in _names(folder, f"{out}_checkpoint")}
+    for name in _names(folder, out):
+        if name.rpartition("-")[0] not in committed:  # a block's files: block-0.parquet, ...
+            folder.filesystem.delete_file(folder.inner(out, name))
+
+
+def _names(folder: RunFolder, out: str) -> list[str]:
+    selector = fs.FileSelector(folder.inner(out), allow_not_found=True)
+    return [info.base_name for info in folder.filesystem.get_file_info(selector)]
+
+
 def drop_doubles(folder: RunFolder, out: str) -> int:
     """Keep one row of every debate; returns how many rows were dropped.
 
@@ -123,11 +142,12 @@ def _places(folder: RunFolder, out: str) -> Iterator[tuple[str, tuple[str, int]]
 
 
 def verify_traces(folder: RunFolder, config: Config, out: str, expected: int) -> dict[str, int]:
-    """Drop double rows and check that every request has its trace; the figures of `count_traces`.
+    """Drop unfinished and double rows, check that every request has its trace, return the figures.
 
     Raises:
         Incomplete: rows are missing, or more failed than the config allows.
     """
+    drop_unfinished(folder, out)
     drop_doubles(folder, out)
     figures = count_traces(folder, out)
     if figures["rows"] != expected:

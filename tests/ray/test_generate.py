@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from agentark_ray.tasks.base import TaskError
 from agentark_ray.traces.actor import Slots
 from agentark_ray.traces.generate import (
     Incomplete,
+    drop_unfinished,
     generate_traces,
     trace_dataset,
     verify_traces,
@@ -117,7 +118,10 @@ def test_lost_rows_are_found_and_double_rows_dropped(
     before = trace_dataset(folder, "traces").to_table().sort_by("debate_id")
     first, second, *_ = sorted((tmp_path / "run" / "traces").glob("*.parquet"))
     both = pa.concat_tables([pq.read_table(first), pq.read_table(second).slice(0, 1)])
-    pq.write_table(both, first.with_name("late.parquet"))  # as a write task without a driver would
+    # What write tasks leave that outlive their driver: a block held twice, and one cut short.
+    pq.write_table(both, first.with_name("late_000000-0.parquet"))
+    (tmp_path / "run" / "traces_checkpoint" / "late_000000.parquet").touch()
+    first.with_name("late_000001-0.parquet").write_bytes(first.read_bytes()[:100])
     assert verify_traces(folder, config, "traces", total)["rows"] == total
     assert trace_dataset(folder, "traces").to_table().sort_by("debate_id").equals(before)
 
@@ -171,6 +175,40 @@ def test_a_question_in_both_splits_is_refused(tmp_path: Path) -> None:
     config = config_for(tmp_path, path, f"tasks.eval_path={path}")
     with pytest.raises(TaskError, match="in train and in eval"):
         write_questions(RunFolder(config.output), config)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """tmp_path/run becomes a disk of the given size, or is resized to it."""
+
+    def mount(size: str) -> None:
+        place = tmp_path / "run"
+        options = f"size={size}" if not place.is_mount() else f"remount,size={size}"
+        place.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a file system")
+
+    yield mount
+    subprocess.run(["umount", str(tmp_path / "run")], capture_output=True)
+
+
+def test_a_disk_that_fills_loses_nothing(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path], small_disk: Callable[[str], None]
+) -> None:
+    config = config_for(tmp_path, gsm8k_file(100))
+    small_disk("300k")
+    with pytest.raises(Exception, match="No space left on device"):
+        hold(config)
+    folder = RunFolder(config.output)
+    drop_unfinished(folder, "traces")
+    kept = trace_dataset(folder, "traces").to_table(columns=["debate_id"])["debate_id"]
+    small_disk("10m")
+    _, total = hold(config)
+    assert 4 <= len(kept) < total
+    assert verify_traces(folder, config, "traces", total)["rows"] == total
+    ids = trace_dataset(folder, "traces").to_table(columns=["debate_id"])["debate_id"]
+    assert set(kept.to_pylist()) < set(ids.to_pylist())
 
 
 KILLED = """
