@@ -7,15 +7,27 @@ from agentark_ray.types import Completion, Message, Sampling
 
 
 class PromptTooLong(ValueError):
-    """A prompt leaves no room for its answer in the model's context."""
+    """A prompt leaves no room for its answer in the model's context.
 
-    def __init__(self, needed: int, limit: int) -> None:
-        super().__init__(f"prompt and answer need {needed} tokens, the context holds {limit}")
+    `needed` and `limit` are tokens, prompt and answer together; None where an endpoint refused the
+    prompt in words only, which are then the message.
+    """
+
+    def __init__(
+        self, needed: int | None = None, limit: int | None = None, message: str = ""
+    ) -> None:
+        super().__init__(
+            message or f"prompt and answer need {needed} tokens, the context holds {limit}"
+        )
         self.needed = needed
         self.limit = limit
 
-    def __reduce__(self) -> tuple[type["PromptTooLong"], tuple[int, int]]:
-        return PromptTooLong, (self.needed, self.limit)
+    def __reduce__(self) -> tuple[type["PromptTooLong"], tuple[int | None, int | None, str]]:
+        return PromptTooLong, (self.needed, self.limit, str(self))
+
+
+class RequestRefused(RuntimeError):
+    """The engine will not answer this request, however often it is asked."""
 
 
 class EngineDead(RuntimeError):
@@ -28,7 +40,13 @@ class Generate(Protocol):
     async def __call__(
         self, agent: int, messages: Sequence[Message], sampling: Sampling
     ) -> Completion:
-        """Raises PromptTooLong or EngineDead; any other exception fails this debate only."""
+        """The answer.
+
+        Raises:
+            PromptTooLong, RequestRefused: asking again would not help.
+            EngineDead: the engine is gone.
+            Exception: this completion failed; asking again may help. TimeoutError at the deadline.
+        """
         ...
 
 

@@ -1,15 +1,25 @@
 """A fake engine with latency: answers arithmetic by a seeded coin, for tests and load rehearsals.
 
 It computes nothing with a model. Given the same prompt, agent and attempt it gives the same text.
+It can be told to fail: on prompts that contain POISON, every time, or with `POISON:/some/path` only
+until that file exists, which the fault makes.
 """
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
-from agentark_ray.engine.base import PromptTooLong
+from agentark_ray.engine.base import EngineDead, PromptTooLong
 from agentark_ray.types import Completion, FinishReason, Message, Sampling
+
+# What happens on POISON: this completion fails, all completions hang from now on, the engine dies.
+Fault = Literal["none", "raise", "hang", "exit"]
+
+_POISON = re.compile(r"\bPOISON(?::(\S+))?")
 
 
 def _words(messages: Sequence[Message]) -> int:
@@ -17,13 +27,28 @@ def _words(messages: Sequence[Message]) -> int:
 
 
 class ScriptedEngine:
-    """Answers 42 with probability `accuracy`, else another number; one word counts as one token."""
+    """Answers 42 with probability `accuracy`, else another number; one word counts as one token.
 
-    def __init__(self, *, seed: int, latency_s: float, accuracy: float, max_model_len: int) -> None:
+    A hanging completion ends with TimeoutError after `timeout_s`, or never.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        latency_s: float,
+        accuracy: float,
+        max_model_len: int,
+        fault: Fault = "none",
+        timeout_s: float | None = None,
+    ) -> None:
         self._seed = seed
         self._latency_s = latency_s
         self._accuracy = accuracy
         self._max_model_len = max_model_len
+        self._fault: Fault = fault
+        self._timeout_s = timeout_s
+        self._hangs = False
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -34,12 +59,15 @@ class ScriptedEngine:
     async def __call__(
         self, agent: int, messages: Sequence[Message], sampling: Sampling
     ) -> Completion:
-        """Waits the latency; raises PromptTooLong as a real engine does."""
+        """Waits the latency; raises PromptTooLong as a real engine does, and the fault."""
         started = time.perf_counter()
         prompt_tokens = _words(messages)
         if prompt_tokens + sampling.max_tokens > self._max_model_len:
             raise PromptTooLong(prompt_tokens + sampling.max_tokens, self._max_model_len)
-        await asyncio.sleep(self._latency_s)
+        if self._fault != "none" and _is_poison(messages):
+            self._fail()
+        async with asyncio.timeout(self._timeout_s):
+            await (asyncio.Event().wait() if self._hangs else asyncio.sleep(self._latency_s))
         draw = self._draw(agent, messages)
         answer = 42 if draw < self._accuracy else 43 + int(draw * 1000) % 7
         text = f"Let me think step by step. The answer is \\boxed{{{answer}}}"
@@ -53,7 +81,28 @@ class ScriptedEngine:
             latency_s=time.perf_counter() - started,
         )
 
+    def _fail(self) -> None:
+        match self._fault:
+            case "raise":
+                raise RuntimeError("scripted fault: the prompt contains POISON")
+            case "exit":
+                raise EngineDead("scripted fault: the prompt contains POISON")
+            case "hang":
+                self._hangs = True
+
     def _draw(self, agent: int, messages: Sequence[Message]) -> float:
         """A number in [0, 1) that depends on everything the answer may depend on."""
         key = f"{self._seed}\0{agent}\0" + "\0".join(m["content"] for m in messages)
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+
+
+def _is_poison(messages: Sequence[Message]) -> bool:
+    """Whether a message says POISON; with a path, whether this call is the one that makes it."""
+    found = _POISON.search("\n".join(message["content"] for message in messages))
+    if found is None or found[1] is None:
+        return found is not None
+    try:
+        Path(found[1]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

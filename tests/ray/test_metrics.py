@@ -1,0 +1,70 @@
+"""Debate metrics at the Prometheus port of a real Ray node."""
+
+import time
+import urllib.request
+from typing import Any
+
+import pytest
+import ray
+
+from agentark_ray.traces.metrics import DebateMetrics
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+ROW = {
+    "arm": "debate",
+    "status": "ok",
+    "prompt_tokens": 30,
+    "cached_tokens": 0,
+    "output_tokens": 12,
+    "turns": [{"latency_s": 0.3}, {"latency_s": 3.0}],
+}
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def __init__(self) -> None:
+        self._metrics = DebateMetrics()
+
+    def hold(self) -> None:
+        for _ in range(3):
+            self._metrics.started()
+        self._metrics.finished(ROW)
+        self._metrics.finished(ROW | {"status": "failed", "turns": []})
+
+
+def scrape() -> dict[str, float]:
+    """Samples of this project's metrics: name and its own labels -> sum over workers."""
+    port = ray.nodes()[0]["MetricsExportPort"]
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("ray_agentark_"):
+            name, _, rest = line.partition("{")
+            labels, _, value = rest.rpartition("} ")
+            own = [
+                x for x in labels.split(",") if x.split("=")[0] in ("arm", "kind", "status", "le")
+            ]
+            key = f"{name.removeprefix('ray_agentark_')}{{{','.join(sorted(own))}}}"
+            found[key] = found.get(key, 0.0) + float(value)
+    return found
+
+
+def test_prometheus_sees_the_debates_of_all_actors() -> None:
+    make: Any = Actor
+    actors = [make.remote() for _ in range(2)]
+    ray.get([actor.hold.remote() for actor in actors])
+    expected = {
+        'debates_total{arm="debate",status="ok"}': 2,
+        'debates_total{arm="debate",status="failed"}': 2,
+        'tokens_total{arm="debate",kind="prompt"}': 120,
+        'tokens_total{arm="debate",kind="output"}': 48,
+        "debates_in_flight{}": 2,
+        'completion_latency_seconds_count{arm="debate"}': 4,
+        'completion_latency_seconds_bucket{arm="debate",le="0.5"}': 2,
+    }
+    deadline = time.monotonic() + 60
+    while not expected.items() <= (found := scrape()).items():
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    assert not any("cached" in name for name in found)
