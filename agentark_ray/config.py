@@ -14,19 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-OPERATIONAL: dict[str, Any] = {"operational": True}
-
-
-class ConfigError(ValueError):
-    """A configuration the user can mend; the message names the key, the value and the rule."""
-
-
-class Section(BaseModel):
-    """A frozen section that rejects unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from agentark_ray.section import OPERATIONAL, ConfigError, Section
+from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
 
 
 class TasksConfig(Section):
@@ -44,23 +35,6 @@ class TasksConfig(Section):
     """At most this many held-out questions; null for all."""
 
 
-class DebateConfig(Section):
-    """Who debates, how prompts are laid out, and when a debate stops."""
-
-    agents: Annotated[int, Field(ge=1, le=64)] = 5
-    rounds: Annotated[int, Field(ge=1, le=16)] = 2
-    layout: Literal["paper", "shared"] = "paper"
-    stop: Literal["fixed", "unanimous"] = "unanimous"
-    vote: Literal["last_round", "all_rounds"] = "last_round"
-    """Whose answers are counted at the end: those of the last round, or of every round held."""
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1)] = 512
-    """Output tokens of one answer at most."""
-    too_long: Literal["fail", "drop_oldest_round"] = "fail"
-    """What to do when a prompt and its answer do not fit into the model's context."""
-
-
 class EngineConfig(Section):
     """The engine that answers, and how many debates it holds at once."""
 
@@ -70,7 +44,9 @@ class EngineConfig(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
     actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
-    """Engines at once."""
+    """Actors at once, with an engine for each model of the team."""
+    max_actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] | None = None
+    """With it, the pool grows from `actors` to this many while questions wait."""
     in_flight: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 64
     """Debates an engine holds at once."""
     rows_per_block: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 16
@@ -79,12 +55,22 @@ class EngineConfig(Section):
     """A stage ends with an error when more debates than this failed."""
     timeout_s: Annotated[float, Field(gt=0, json_schema_extra=OPERATIONAL)] = 600.0
     """Deadline of one completion."""
+    retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 1
+    """Further attempts at a completion that failed."""
+    endpoint_retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 5
+    """Attempts at an endpoint that says 429 or 5xx, with growing pauses."""
+    endpoint_concurrency: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 32
+    """Requests an actor has open at one endpoint."""
+    endpoint_logprobs: bool = False
+    """Ask endpoints for log-probabilities, which `weighted_vote` needs; not all give them."""
     trust_remote_code: bool = False
     """Run code that comes with a model's files; leave off unless you read that code."""
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Extra variables of the model's chat template, e.g. `{enable_thinking: false}` for Qwen3."""
     scripted_latency_s: Annotated[float, Field(ge=0)] = 0.0
     scripted_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.6
+    scripted_fault: Literal["none", "raise", "hang", "exit"] = "none"
+    """What the scripted engine does at a question that contains the word POISON."""
 
 
 class RsftConfig(Section):
@@ -175,7 +161,7 @@ class Config(Section):
     gpus_per_engine: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 0
     """GPUs of one engine (tensor parallel) and, if not 0, one GPU for each training worker."""
     tasks: TasksConfig = TasksConfig()
-    debate: DebateConfig = DebateConfig()
+    debate: TeamConfig = DebateConfig()
     engine: EngineConfig = EngineConfig()
     distill: RsftConfig = RsftConfig()
     train: TrainConfig = TrainConfig()
@@ -210,7 +196,7 @@ def _identity_items(section: BaseModel, prefix: str) -> list[tuple[str, Any]]:
         if isinstance(value, BaseModel):
             items += _identity_items(value, f"{prefix}{name}.")
         else:
-            items.append((f"{prefix}{name}", list(value) if isinstance(value, tuple) else value))
+            items.append((f"{prefix}{name}", section.model_dump(mode="json", include={name})[name]))
     return items
 
 
@@ -267,9 +253,13 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def _explain(item: Any) -> str:
     loc = [str(part) for part in item["loc"]]
+    # Inside `debate`, pydantic names the variant it tried.
+    team = (
+        TEAMS[loc.pop(1)] if loc[0] == "debate" and loc[1:2] and loc[1] in TEAMS else DebateConfig
+    )
     key = ".".join(loc) or "config"
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _all_keys(Config), n=1, cutoff=0.4)
+        near = difflib.get_close_matches(key, _all_keys(Config, team), n=1, cutoff=0.4)
         hint = f", did you mean {near[0]!r}?" if near else ""
         return f"unknown key {key!r}{hint}"
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -278,10 +268,14 @@ def _explain(item: Any) -> str:
     return f"{key}={item['input']!r}: {message}"
 
 
-def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def _all_keys(
+    section: type[BaseModel], team: type[BaseModel] = DebateConfig, prefix: str = ""
+) -> list[str]:
+    """Every dotted key, with `debate` as the variant `team`."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _all_keys(field.annotation, f"{prefix}{name}.")
+        inner = team if prefix + name == "debate" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += _all_keys(inner, team, f"{prefix}{name}.")
     return keys

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from agentark_ray.config import Config
 from agentark_ray.console import State, watch
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.make import models_of
 from agentark_ray.evaluate.examples import read_examples
 from agentark_ray.evaluate.report import render_report
 from agentark_ray.evaluate.summary import summarize
@@ -27,7 +29,7 @@ from agentark_ray.traces.generate import (
     trace_dataset,
     verify_traces,
 )
-from agentark_ray.traces.progress import Progress
+from agentark_ray.traces.progress import start_progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.train.dataset import build_dataset
 from agentark_ray.train.launch import TrainProgress, train_student
@@ -60,10 +62,13 @@ class Run:
             ConfigError, TaskError: what the user has to mend.
         """
         TASKS[self.config.tasks.name].shards(self.config.tasks, self.config.seed)
+        for ref in models_of(arm_protocol(self.config, "debate").speakers, self.model):
+            if not ref.endpoint:
+                resolve_model(ref.name)
         self.folder.need_space(self._expected_bytes())
 
     def _expected_bytes(self) -> int:
-        turns = self.config.debate.agents * self.config.debate.rounds
+        turns = self.config.debate.completions
         questions = (self.config.tasks.train_questions or 10_000) + 4 * (
             self.config.tasks.eval_questions or 1_000
         )
@@ -109,9 +114,10 @@ class Run:
         _remote(drop_unfinished, self.folder, out)
         before = _remote(count_traces, self.folder, out)["rows"]
         max_failed = int(total * self.config.engine.max_failed_fraction)
-        progress = Progress.remote(total, max_failed)
+        progress = start_progress(total, max_failed)
         with watch(self.console, title, lambda: _debates(progress, before, total)):
-            generate_traces(self.folder, self.config, model, name, out, progress)
+            arms = {plan.arm for plan in plans}
+            generate_traces(self.folder, self.config, model, arms, name, out, progress)
         return _remote(verify_traces, self.folder, self.config, out, total)
 
 

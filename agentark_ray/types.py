@@ -53,6 +53,25 @@ class StopReason(StrEnum):
 
     ROUNDS = "rounds"
     UNANIMOUS = "unanimous"
+    STABLE = "stable"  # nobody changed their answer
+    QUORUM = "quorum"
+    JUDGED = "judged"  # the judge decided for a side
+    VERIFIED = "verified"  # most verifiers accepted the solution
+
+
+class Role(StrEnum):
+    """What a speaker does in a debate."""
+
+    AGENT = "agent"
+    AFFIRMATIVE = "affirmative"
+    NEGATIVE = "negative"
+    SOLVER = "solver"
+    VERIFIER = "verifier"
+    JUDGE = "judge"
+    AGGREGATOR = "aggregator"
+
+
+SOLVERS = (Role.AGENT, Role.AFFIRMATIVE, Role.NEGATIVE, Role.SOLVER)  # whose turns are solutions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +95,25 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """A model that speaks: an engine of the run, or an endpoint's."""
+
+    name: str  # a folder or a Hugging Face id; at an endpoint, the name it serves
+    endpoint: str | None = None  # base URL of an OpenAI-compatible server
+    api_key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """One who speaks in a debate."""
+
+    role: str  # a Role
+    model: ModelRef | None  # None: the model of the arm
+    persona: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What an engine returned for one prompt."""
 
@@ -93,6 +131,7 @@ class Turn:
     """One agent speaking once."""
 
     agent: int  # 0..A-1
+    role: str  # a Role
     round: int  # 0..R-1
     messages: Sequence[Message]  # exactly what the engine was given
     completion: Completion
@@ -102,11 +141,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """The share of agents behind the leading answer after one round."""
+    """The share of agents behind the leading answer after one round.
+
+    In `judged` the agents are the two sides, in `verify` the verifiers of the solver's answer.
+    """
 
     round: int
     answer: str | None
-    count: int  # agents with an equal answer
+    count: int  # agents behind it
     agents: int  # agents asked
 
 

@@ -1,72 +1,35 @@
-"""The protocols as plain values: who speaks how often, and when it ends."""
+"""From the configuration to the protocol an arm answers by. A new protocol is a file and a line."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 from agentark_ray.config import Config, stable_hash
-from agentark_ray.types import Sampling
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DebateProtocol:
-    """A agents answer, then revise after reading peers, for R rounds at most; then they vote.
-
-    Source: Du et al., 2305.14325, with a vote instead of an aggregating model. One agent and one
-    round is a single sample; A agents and one round is self-consistency (2203.11171); one agent,
-    two rounds and the layout `check` is the self-correction probe.
-    """
-
-    agents: int
-    rounds: int
-    layout: str  # a key of layouts.LAYOUTS
-    stop: str  # fixed or unanimous
-    vote: str  # last_round or all_rounds
-    sampling: Sampling
-    too_long: str  # fail or drop_oldest_round
+from agentark_ray.debate.protocols.judged import Judged
+from agentark_ray.debate.protocols.rounds import Rounds
+from agentark_ray.debate.protocols.verify import Verify
+from agentark_ray.debate.talk import DebateProtocol
+from agentark_ray.team import AgentConfig, Speakers
+from agentark_ray.types import ModelRef, Role, Sampling, Speaker
 
 
 def arm_protocol(config: Config, arm: str) -> DebateProtocol:
-    """The protocol an arm answers by.
+    """The protocol an arm answers by: `debate` is the team of the config, the others are baselines.
 
     Raises:
         KeyError: no such arm.
     """
-    debate = config.debate
-    agents, rounds, layout, stop = {
-        "single": (1, 1, debate.layout, "fixed"),
-        "single_check": (1, 2, "check", "fixed"),
-        "self_consistency": (debate.agents, 1, debate.layout, "fixed"),
-        "debate": (debate.agents, debate.rounds, debate.layout, debate.stop),
-        "student": (1, 1, debate.layout, "fixed"),
-        "student_check": (1, 2, "check", "fixed"),
-    }[arm]
-    return DebateProtocol(
-        agents=agents,
-        rounds=rounds,
-        layout=layout,
-        stop=stop,
-        vote=debate.vote if arm == "debate" else "last_round",
-        sampling=Sampling(
-            temperature=debate.temperature, top_p=debate.top_p, max_tokens=debate.max_tokens
-        ),
-        too_long=debate.too_long,
-    )
+    return ARMS[arm](config)
 
 
 def generation_hash(config: Config, model: str, arm: str) -> str:
     """16 hex digits over all that decides what an arm's debates can say."""
-    protocol = arm_protocol(config, arm)
-    sampling = protocol.sampling
+    protocol: Any = arm_protocol(config, arm)
     return stable_hash(
         {
             "model": model,
             "seed": config.seed,
-            "agents": protocol.agents,
-            "rounds": protocol.rounds,
-            "layout": protocol.layout,
-            "stop": protocol.stop,
-            "vote": protocol.vote,
-            "too_long": protocol.too_long,
-            "sampling": [sampling.temperature, sampling.top_p, sampling.max_tokens],
+            "protocol": [type(protocol).__name__, asdict(protocol)],
             "engine": {
                 key: value
                 for key, value in config.identity().items()
@@ -74,3 +37,97 @@ def generation_hash(config: Config, model: str, arm: str) -> str:
             },
         }
     )
+
+
+def _speaker(team: Speakers, agent: AgentConfig, role: Role) -> Speaker:
+    temperature = team.temperature if agent.temperature is None else agent.temperature
+    model = agent.model and ModelRef(
+        name=agent.model, endpoint=agent.endpoint, api_key_env=agent.api_key_env
+    )
+    return Speaker(
+        role=role,
+        model=model or None,
+        persona=agent.persona,
+        sampling=Sampling(
+            temperature=temperature,
+            top_p=agent.top_p or team.top_p,
+            max_tokens=agent.max_tokens or team.max_tokens,
+        ),
+    )
+
+
+def _speakers(team: Speakers, *roles: Role) -> tuple[Speaker, ...]:
+    """One speaker a role; agents come from `team.team` in turn, judges from `team.judge`."""
+    agents = team.team or (AgentConfig(),)
+    members = [role for role in roles if role not in (Role.JUDGE, Role.AGGREGATOR)]
+    taken = [agents[i % len(agents)] for i in range(len(members))]
+    last = [team.judge] * (len(roles) - len(members))
+    return tuple(
+        _speaker(team, agent, role) for agent, role in zip([*taken, *last], roles, strict=True)
+    )
+
+
+def _debate(config: Config) -> Rounds:
+    """Of a DebateConfig, or of a SelfConsistencyConfig: one round of it."""
+    team: Any = config.debate
+    closing = {"model": Role.AGGREGATOR, "judge": Role.JUDGE}.get(team.aggregate)
+    roles = [*[Role.AGENT] * team.agents, *([closing] if closing else [])]
+    said = {"rounds", "topology", "degree", "layout", "stop", "quorum", "aggregate"}
+    return Rounds(
+        speakers=_speakers(team, *roles),
+        agents=team.agents,
+        too_long=team.too_long,
+        seed=config.seed,
+        **team.model_dump(include=said),
+    )
+
+
+def _judged(config: Config) -> Judged:
+    team: Any = config.debate
+    speakers = _speakers(team, Role.AFFIRMATIVE, Role.NEGATIVE, Role.JUDGE)
+    return Judged(speakers=speakers, rounds=team.rounds, too_long=team.too_long)
+
+
+def _verify(config: Config) -> Verify:
+    team: Any = config.debate
+    speakers = _speakers(team, Role.SOLVER, *[Role.VERIFIER] * team.verifiers)
+    return Verify(speakers=speakers, rounds=team.rounds, too_long=team.too_long)
+
+
+def _alone(config: Config, agents: int, rounds: int = 1, layout: str = "paper") -> Rounds:
+    """The arm's model without team and personas, answering `agents` times."""
+    shared = {"temperature", "top_p", "max_tokens", "too_long"}
+    alone = Speakers.model_validate(config.debate.model_dump(include=shared))
+    return Rounds(
+        speakers=_speakers(alone, *[Role.AGENT] * agents),
+        agents=agents,
+        rounds=rounds,
+        layout=layout,
+        too_long=alone.too_long,
+        seed=config.seed,
+    )
+
+
+def _single(config: Config) -> Rounds:
+    return _alone(config, agents=1)
+
+
+def _check(config: Config) -> Rounds:
+    return _alone(config, agents=1, rounds=2, layout="check")
+
+
+PROTOCOLS: dict[str, Callable[[Config], DebateProtocol]] = {
+    "debate": _debate,
+    "judged": _judged,
+    "verify": _verify,
+    "self_consistency": _debate,
+    "single": _single,
+}
+ARMS: dict[str, Callable[[Config], DebateProtocol]] = {
+    "single": _single,
+    "single_check": _check,
+    "self_consistency": lambda config: _alone(config, agents=config.debate.samples),
+    "debate": lambda config: PROTOCOLS[config.debate.protocol](config),
+    "student": _single,
+    "student_check": _check,
+}

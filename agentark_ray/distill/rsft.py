@@ -8,8 +8,10 @@ shorter one where equal. The prompt is the one a single agent gets.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.distill.rows import Drop, TrainingRow
-from agentark_ray.types import DebateStatus, FinishReason, Verdict
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.types import SOLVERS, DebateStatus, FinishReason, Verdict
 
 
 def rsft_row(trace: Mapping[str, Any]) -> TrainingRow | Drop:
@@ -25,7 +27,7 @@ def rsft_row(trace: Mapping[str, Any]) -> TrainingRow | Drop:
         return Drop.TRUNCATED
     return TrainingRow(
         question_id=trace["question_id"],
-        messages=trace["turns"][0]["messages"],
+        messages=chat("", [ask(trace["question"], TASKS[trace["task"]].grader.instruction)]),
         target=best["text"].strip(),
     )
 
@@ -34,7 +36,9 @@ def _best(turns: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     right = [
         turn
         for turn in turns
-        if turn["verdict"] == Verdict.CORRECT and turn["finish_reason"] == FinishReason.STOP
+        if turn["verdict"] == Verdict.CORRECT
+        and turn["finish_reason"] == FinishReason.STOP
+        and turn["role"] in SOLVERS
     ]
     if not right:
         return None

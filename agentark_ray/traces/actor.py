@@ -1,14 +1,14 @@
-"""The Ray Data actor that holds debates: one engine, many debates in flight, no barrier.
+"""The Ray Data actor that holds debates: its engines, many debates in flight, no barrier.
 
-Ray Data hands it blocks concurrently; all of an actor's blocks share one event loop, one engine and
-one set of slots, so a slow debate of one block never keeps another block's debates waiting.
+Ray Data hands it blocks concurrently; all of an actor's blocks share one event loop, its engines
+and one set of slots, so a slow debate of one block never keeps another block's debates waiting.
 """
 
 import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ import pyarrow as pa
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.debate.run import run_debate
-from agentark_ray.engine.base import EngineDead
-from agentark_ray.engine.make import make_engine
+from agentark_ray.debate.talk import DebateProtocol
+from agentark_ray.engine.base import EngineDead, Generate
+from agentark_ray.engine.make import Engines
 from agentark_ray.tasks.registry import TASKS
+from agentark_ray.traces.metrics import DebateMetrics
 from agentark_ray.traces.schema import TRACE_SCHEMA, row_question, trace_row
-from agentark_ray.types import DebateStatus
+from agentark_ray.types import DebateStatus, ModelRef
 
 NEWS_EVERY_S = 0.5
 
@@ -56,12 +58,14 @@ class Slots:
 class DebateActor:
     """Turns a block of requests (REQUEST_SCHEMA) into a block of traces (TRACE_SCHEMA)."""
 
-    def __init__(self, config: Config, model: str, progress: Any) -> None:
+    def __init__(self, config: Config, model: str, refs: Sequence[ModelRef], progress: Any) -> None:
         self._config = config
         self._model = model
         self._progress = progress
-        self._slots: Slots | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._engines = Engines(config, refs)
+        self._slots = Slots(config.engine.in_flight)
+        self._metrics = DebateMetrics()
+        self._arms: dict[str, tuple[DebateProtocol, Generate]] = {}
         self._news: Counter[str] = Counter()
         self._last_error = ""
         self._told = time.monotonic()
@@ -72,36 +76,32 @@ class DebateActor:
         Raises:
             TooManyFailures: the job as a whole is failing.
         """
-        await self._ready()
+        await self._engines.ready()
+        await self._progress.engine_ready.remote()
         rows = await asyncio.gather(*(self._hold(request) for request in block.to_pylist()))
         await self._tell()
         return pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
 
-    async def _ready(self) -> None:
-        """Start the engine in this event loop, once."""
-        if self._starting is None:
-            self._slots = Slots(self._config.engine.in_flight)
-            self._engine = make_engine(self._config, self._model)
-            self._starting = asyncio.create_task(self._start())
-        await asyncio.shield(self._starting)
-
-    async def _start(self) -> None:
-        await self._engine.start()
-        await self._progress.engine_ready.remote()
+    def _arm(self, arm: str) -> tuple[DebateProtocol, Generate]:
+        if arm not in self._arms:
+            protocol = arm_protocol(self._config, arm)
+            self._arms[arm] = protocol, self._engines.generate(protocol.speakers, self._model)
+        return self._arms[arm]
 
     async def _hold(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._slots is not None
-        protocol = arm_protocol(self._config, request["arm"])
+        protocol, generate = self._arm(request["arm"])
         question = row_question(request)
         grader = TASKS[question.task].grader
         async with self._slots.hold(exclusive=request["kind"] == "latency"):
+            self._metrics.started()
             try:
-                debate = await run_debate(question, protocol, self._engine, grader)
+                debate = await run_debate(question, protocol, generate, grader)
             except EngineDead:
                 # Raising would retry on this broken actor; a dead process is replaced by Ray.
                 os._exit(1)
         verdicts = [grader.verdict(vote.answer, question.gold) for vote in debate.votes]
-        row = trace_row(request, debate, verdicts, model=self._model, agents=protocol.agents)
+        row = trace_row(request, debate, verdicts, model=self._model, speakers=protocol.speakers)
+        self._metrics.finished(row)
         await self._count(row)
         return row
 

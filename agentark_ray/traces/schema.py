@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from agentark_ray.types import Debate, Question
+from agentark_ray.types import SOLVERS, Debate, Question, Speaker
 
-VERSION = "1"
+VERSION = "2"
 
 _QUESTION_FIELDS = [
     pa.field("question_id", pa.string()),
@@ -35,6 +35,7 @@ _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _TURN = pa.struct(
     [
         ("agent", pa.int32()),
+        ("role", pa.string()),
         ("round", pa.int32()),
         ("messages", pa.list_(_MESSAGE)),  # exactly what the engine was given
         ("text", pa.string()),
@@ -61,7 +62,8 @@ TRACE_SCHEMA = pa.schema(
     [
         *REQUEST_SCHEMA,
         pa.field("model", pa.string()),
-        pa.field("agents", pa.int32()),
+        pa.field("agents", pa.int32()),  # speakers whose turns are solutions
+        pa.field("models", pa.list_(pa.string())),  # of every speaker, by number
         pa.field("turns", pa.list_(_TURN)),
         pa.field("votes", pa.list_(_VOTE)),
         pa.field("final_answer", pa.string()),
@@ -108,14 +110,15 @@ def trace_row(
     vote_verdicts: Sequence[str],
     *,
     model: str,
-    agents: int,
+    speakers: Sequence[Speaker],
 ) -> dict[str, Any]:
-    """A row of TRACE_SCHEMA; `vote_verdicts` has one verdict a vote."""
+    """A row of TRACE_SCHEMA; `vote_verdicts` has one verdict a vote, `model` is the arm's."""
     completions = [turn.completion for turn in debate.turns]
     return {
         **{name: request[name] for name in REQUEST_SCHEMA.names},
         "model": model,
-        "agents": agents,
+        "agents": sum(speaker.role in SOLVERS for speaker in speakers),
+        "models": [_model_name(speaker, model) for speaker in speakers],
         "turns": [_turn_row(turn) for turn in debate.turns],
         "votes": [
             {**asdict(vote), "verdict": verdict}
@@ -135,10 +138,18 @@ def trace_row(
     }
 
 
+def _model_name(speaker: Speaker, model: str) -> str:
+    ref = speaker.model
+    if ref is None:
+        return model
+    return f"{ref.name} at {ref.endpoint}" if ref.endpoint else ref.name
+
+
 def _turn_row(turn: Any) -> dict[str, Any]:
     completion = turn.completion
     return {
         "agent": turn.agent,
+        "role": turn.role,
         "round": turn.round,
         "messages": list(turn.messages),
         "answer": turn.answer,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agentark_ray.config import Config, ConfigError, load_config, parse_config, stable_hash
+from agentark_ray.team import DebateConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
 
@@ -15,6 +16,7 @@ def parse(*overrides: str) -> Config:
 
 def test_overrides_are_yaml_values_at_dotted_keys() -> None:
     config = parse("debate.agents=7", "tasks.path=null", "gates.p95_ms=null", "model=a/b")
+    assert isinstance(config.debate, DebateConfig)
     assert (config.debate.agents, config.tasks.path, config.gates.p95_ms) == (7, None, None)
     assert config.model == "a/b"
     assert parse("engine.chat_template_kwargs={enable_thinking: false}").engine == (
@@ -34,6 +36,13 @@ def test_overrides_are_yaml_values_at_dotted_keys() -> None:
         ("agents", "expected section.key=value"),
         ("model.name=x", "model"),
         ("debate.agents=[", "is not a YAML value"),
+        ("debate.protocol=quarrel", "no such protocol, expected one of debate, judged"),
+        ("debate={protocol: judged, agents: 3}", "unknown key 'debate.agents'"),
+        ("debate={protocol: verify, verifers: 3}", "did you mean 'debate.verifiers'?"),
+        ("debate={topology: ring, layout: shared}", "topology=ring needs layout=paper"),
+        ("debate={topology: random, agents: 5, degree: 3}", "got degree=3, agents=5"),
+        ("debate.team=[{endpoint: 'http://x/v1'}]", "needs the model it serves"),
+        ("debate.team=[{persona: a, temprature: 1}]", "'debate.team.0.temprature'"),
     ],
 )
 def test_a_bad_override_is_named(override: str, expected: str) -> None:

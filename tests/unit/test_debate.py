@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentark_ray.config import Config, parse_config
+from agentark_ray.config import parse_config
 from agentark_ray.debate.layouts import CHECK, LAYOUTS, REVISE
 from agentark_ray.debate.protocol import arm_protocol, generation_hash
 from agentark_ray.debate.run import run_debate
@@ -137,7 +137,7 @@ def test_agents_revise_after_reading_and_the_last_vote_counts() -> None:
 def test_all_rounds_can_be_counted_instead_of_the_last() -> None:
     answers = [["#### 4", "#### 4", "#### 4.0"], ["#### 5", "#### 5", "#### 4"]]
     last = hold(Script(answers), "debate.stop=fixed")
-    every = hold(Script(answers), "debate.stop=fixed", "debate.vote=all_rounds")
+    every = hold(Script(answers), "debate.stop=fixed", "debate.aggregate=vote_all_rounds")
     assert (last.final_answer, every.final_answer) == ("5", "4")
     assert every.votes == last.votes
 
@@ -245,4 +245,3 @@ def test_the_generation_hash_covers_what_is_said_and_nothing_else() -> None:
     changed = [of("debate.agents=4"), of("seed=1"), of(arm="single"), of(model="n")]
     changed += [of("debate.temperature=0.1"), of("engine.max_model_len=100")]
     assert len({of(), *changed}) == 7
-    assert Config().debate.agents == 5

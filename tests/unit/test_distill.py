@@ -10,11 +10,12 @@ from agentark_ray.distill.packing import pack, plan_packs
 from agentark_ray.distill.rows import Drop, TrainingRow
 from agentark_ray.distill.rsft import rsft_row
 from agentark_ray.distill.tokens import IGNORE, Example, encode
+from agentark_ray.grading.numeric import NUMERIC
 
 
 def turn(text: str, verdict: str, logprob: float, tokens: int = 5, **more: Any) -> dict[str, Any]:
     return {
-        "messages": [{"role": "user", "content": "Q\nI"}],
+        "role": "agent",
         "text": text,
         "verdict": verdict,
         "mean_logprob": logprob,
@@ -27,6 +28,8 @@ def turn(text: str, verdict: str, logprob: float, tokens: int = 5, **more: Any) 
 def trace(*turns: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "question_id": "q",
+        "question": "Q",
+        "task": "gsm8k",
         "status": "ok",
         "final_answer": "4",
         "verdict": "correct",
@@ -42,10 +45,13 @@ def test_rsft_takes_the_likeliest_right_answer() -> None:
             turn("right", "correct", -0.5),
             turn(" best\n", "correct", -0.2),
             turn("long", "correct", -0.2, tokens=9),
+            turn("the judge's", "correct", -0.1, role="judge"),
         )
     )
     assert row == TrainingRow(
-        question_id="q", messages=[{"role": "user", "content": "Q\nI"}], target="best"
+        question_id="q",
+        messages=[{"role": "user", "content": f"Q\n{NUMERIC.instruction}"}],
+        target="best",
     )
 
 

@@ -1,0 +1,78 @@
+"""`debate`: agents answer, then revise after reading peers, for R rounds at most.
+
+Source: Du et al., 2305.14325; the aggregating model is that of AgentArk's code (2602.03955), ours
+add votes, topologies and early stopping. One agent and one round is a single sample; A agents and
+one round is self-consistency (2203.11171); one agent, two rounds and the layout `check` is the
+self-correction probe.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from agentark_ray.debate.aggregate import AGGREGATES
+from agentark_ray.debate.layouts import LAYOUTS
+from agentark_ray.debate.stop import STOPS
+from agentark_ray.debate.talk import Outcome, Talk
+from agentark_ray.debate.topology import Peers, peers
+from agentark_ray.types import Message, Speaker, StopReason, Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """A debate in rounds; an aggregating speaker, if there is one, is the last of `speakers`."""
+
+    speakers: tuple[Speaker, ...]
+    agents: int
+    too_long: str
+    seed: int  # of random topologies
+    rounds: int = 1
+    topology: str = "full"
+    degree: int = 1
+    layout: str = "paper"  # a key of LAYOUTS
+    stop: str = "fixed"  # a key of STOPS
+    quorum: float = 1.0
+    aggregate: str = "vote"  # a key of AGGREGATES
+
+    async def hold(self, talk: Talk) -> Outcome:
+        """Rounds until the stopping rule or the last one, then the aggregation."""
+        texts_R_A: list[list[str]] = []
+        answers_R_A: list[list[str | None]] = []
+        said: Sequence[Turn] = []
+        reason: StopReason | None = None
+        peers_A = self._peers(talk.question.question_id)
+        for round_ in range(self.rounds):
+            prompts = {
+                agent: partial(self._messages, talk, tuple(texts_R_A), agent, peers_A[agent])
+                for agent in range(self.agents)
+            }
+            said = await talk.ask_all(round_, prompts, rounds=round_)
+            texts_R_A.append([turn.completion.text for turn in said])
+            answers_R_A.append([turn.answer for turn in said])
+            vote = talk.vote(round_, answers_R_A[-1])
+            reason = STOPS[self.stop](vote, answers_R_A, talk.grader.equal, self.quorum)
+            if reason:
+                break
+        answer = await AGGREGATES[self.aggregate](talk, self.agents)
+        return Outcome(answer=answer, stop_reason=reason or StopReason.ROUNDS)
+
+    def _peers(self, question_id: str) -> Peers:
+        seed = self.seed ^ int(question_id, 16) if self.topology == "random" else 0
+        return peers(self.topology, self.agents, self.degree, seed)
+
+    def _messages(
+        self,
+        talk: Talk,
+        texts_R_A: Sequence[Sequence[str]],
+        agent: int,
+        peers_of: Sequence[int],
+        dropped: int,
+    ) -> list[Message]:
+        return LAYOUTS[self.layout](
+            talk.question.text,
+            talk.grader.instruction,
+            texts_R_A[dropped:],
+            agent,
+            self.speakers[agent].persona,
+            peers_of,
+        )

@@ -1,0 +1,54 @@
+"""When a debate has said enough. Every rule looks only at the answers so far."""
+
+from collections.abc import Callable, Sequence
+
+from agentark_ray.debate.vote import Equal, unanimous
+from agentark_ray.types import StopReason, Vote
+
+# answers_R_A[r][a]: the extracted answer of agent a in round r, or None.
+Answers = Sequence[Sequence[str | None]]
+Stop = Callable[[Vote, Answers, Equal, float], StopReason | None]
+
+
+def fixed(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
+    """Never before the last round."""
+    return None
+
+
+def when_unanimous(
+    vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float
+) -> StopReason | None:
+    """Everybody gives the same answer."""
+    return StopReason.UNANIMOUS if unanimous(vote) else None
+
+
+def when_stable(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
+    """Everybody agrees, or nobody changed their answer since the round before."""
+    if unanimous(vote):
+        return StopReason.UNANIMOUS
+    if len(answers_R_A) < 2:
+        return None
+    same = all(
+        _same(before, now, equal)
+        for before, now in zip(answers_R_A[-2], answers_R_A[-1], strict=True)
+    )
+    return StopReason.STABLE if same else None
+
+
+def when_quorum(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
+    """At least the share `quorum` of the agents gives the leading answer."""
+    return StopReason.QUORUM if vote.count >= quorum * vote.agents else None
+
+
+def _same(before: str | None, now: str | None, equal: Equal) -> bool:
+    if before is None or now is None:
+        return before is now
+    return equal(before, now)
+
+
+STOPS: dict[str, Stop] = {
+    "fixed": fixed,
+    "unanimous": when_unanimous,
+    "stable": when_stable,
+    "quorum": when_quorum,
+}

@@ -1,0 +1,336 @@
+"""Protocols, topologies, stopping rules and aggregations on hand-made dialogues."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentark_ray.config import parse_config
+from agentark_ray.debate.layouts import AGGREGATE, JUDGE
+from agentark_ray.debate.protocol import arm_protocol, generation_hash
+from agentark_ray.debate.protocols import judged, verify
+from agentark_ray.debate.run import run_debate
+from agentark_ray.debate.stop import when_quorum, when_stable
+from agentark_ray.debate.topology import peers
+from agentark_ray.debate.vote import majority
+from agentark_ray.grading.numeric import NUMERIC, equal
+from agentark_ray.types import Completion, Debate, FinishReason, Message, Question, Sampling
+
+QUESTION = Question(question_id="0a", text="2 + 2?", gold="4", task="gsm8k", split="train")
+FIRST = f"2 + 2?\n{NUMERIC.instruction}"
+
+
+class Script:
+    """Every speaker says its lines in order; remembers who was asked what, and how."""
+
+    def __init__(self, *lines_A: Sequence[str], logprobs_A: Sequence[float] = ()) -> None:
+        self.lines_A = [iter(lines) for lines in lines_A]
+        self.logprobs_A = logprobs_A
+        self.asked: list[tuple[int, list[Message]]] = []
+        self.sampling: dict[int, Sampling] = {}
+
+    async def __call__(
+        self, agent: int, messages: Sequence[Message], sampling: Sampling
+    ) -> Completion:
+        self.asked.append((agent, list(messages)))
+        self.sampling[agent] = sampling
+        return Completion(
+            text=next(self.lines_A[agent]),
+            prompt_tokens=10,
+            cached_tokens=0,
+            output_tokens=3,
+            finish_reason=FinishReason.STOP,
+            mean_logprob=self.logprobs_A[agent] if self.logprobs_A else -0.1,
+            latency_s=0.01,
+        )
+
+
+def hold(script: Script, *overrides: str, **debate: Any) -> Debate:
+    config = parse_config({"debate": debate}, overrides, "test")
+    return asyncio.run(run_debate(QUESTION, arm_protocol(config, "debate"), script, NUMERIC))
+
+
+def user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> Message:
+    return {"role": "assistant", "content": content}
+
+
+# Topologies
+
+
+def test_topologies_by_hand() -> None:
+    assert peers("full", 3, 0, 0) == ((1, 2), (0, 2), (0, 1))
+    assert peers("ring", 4, 0, 0) == ((1, 3), (0, 2), (1, 3), (0, 2))
+    assert peers("ring", 2, 0, 0) == ((1,), (0,))
+    assert peers("star", 4, 0, 0) == ((1, 2, 3), (0,), (0,), (0,))
+    assert peers("full", 1, 0, 0) == ((),)
+
+
+@given(st.integers(2, 12), st.data(), st.integers(0, 1000))
+def test_random_regular_gives_everybody_as_many_mutual_peers(
+    agents: int, data: st.DataObject, seed: int
+) -> None:
+    degree = data.draw(st.integers(1, agents - 1).filter(lambda k: k * agents % 2 == 0))
+    found = peers("random", agents, degree, seed)
+    assert found == peers("random", agents, degree, seed)
+    for agent, read in enumerate(found):
+        assert len(set(read)) == len(read) == degree
+        assert agent not in read
+        assert all(agent in found[peer] for peer in read)
+
+
+def test_an_agent_reads_its_peers_only() -> None:
+    script = Script(*[["#### 1", "#### 2"] for _ in range(4)])
+    hold(script, agents=4, topology="star", stop="fixed")
+    second = {agent: messages[-1]["content"] for agent, messages in script.asked[4:]}
+    assert [f"Agent {a}:" in second[0] for a in (1, 2, 3, 4)] == [False, True, True, True]
+    assert [f"Agent {a}:" in second[2] for a in (1, 2, 3, 4)] == [True, False, False, False]
+
+
+def test_random_peers_differ_between_questions_and_stay_for_one() -> None:
+    config = parse_config({"debate": {"topology": "random", "agents": 8}}, [], "t")
+    protocol: Any = arm_protocol(config, "debate")
+    found = {protocol._peers(question) for question in ("0a", "0b", "0c", "0a")}
+    assert len(found) == 3
+
+
+# Stopping
+
+
+def test_stable_needs_the_same_answers_twice() -> None:
+    def rule(*answers_R_A: Sequence[str | None]) -> str | None:
+        vote = majority(len(answers_R_A) - 1, answers_R_A[-1], equal)
+        return when_stable(vote, answers_R_A, equal, 0.0)
+
+    assert rule(["1", "2"]) is None
+    assert rule(["1", "2"], ["1.0", "2"]) == "stable"
+    assert rule(["1", "2"], ["2", "1"]) is None
+    assert rule(["1", None], ["1", None]) == "stable"
+    assert rule(["1", None], ["1", "2"]) is None
+    assert rule(["7", "7"]) == "unanimous"
+
+
+@pytest.mark.parametrize(
+    ("quorum", "expected"), [(0.6, "quorum"), (0.61, None), (0.2, "quorum"), (1.0, None)]
+)
+def test_quorum_is_a_share_of_all_agents(quorum: float, expected: str | None) -> None:
+    answers = [["1", "1", "1", "2", None]]
+    assert when_quorum(majority(0, answers[0], equal), answers, equal, quorum) == expected
+
+
+def test_a_stable_debate_stops_after_the_second_round() -> None:
+    debate = hold(
+        Script(["#### 4"] * 3, ["#### 5"] * 3, ["#### 4"] * 3), agents=3, rounds=3, stop="stable"
+    )
+    assert (debate.stop_reason, len(debate.turns), debate.final_answer) == ("stable", 6, "4")
+
+
+# Aggregation
+
+
+def test_a_weighted_vote_adds_confidences() -> None:
+    lines = [["#### 5"], ["#### 5"], ["#### 4"]]
+    # exp(-2) + exp(-2) = 0.27 for 5, exp(-1) = 0.37 for 4
+    debate = hold(
+        Script(*lines, logprobs_A=[-2, -2, -1]), agents=3, rounds=1, aggregate="weighted_vote"
+    )
+    assert (debate.final_answer, debate.votes[-1].answer) == ("4", "5")
+    # 0.37 + 0.37 against 0.61
+    debate = hold(
+        Script(*lines, logprobs_A=[-1, -1, -0.5]), agents=3, rounds=1, aggregate="weighted_vote"
+    )
+    assert debate.final_answer == "5"
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "closing", "role"),
+    [("model", AGGREGATE, "aggregator"), ("judge", JUDGE, "judge")],
+)
+def test_a_model_reads_the_last_round_and_answers(aggregate: str, closing: str, role: str) -> None:
+    script = Script(["x #### 5", "y #### 6"], ["z #### 5", "w #### 7"], ["So #### 4"])
+    debate = hold(
+        script,
+        agents=2,
+        rounds=2,
+        stop="fixed",
+        aggregate=aggregate,
+        judge={"persona": "Be fair.", "temperature": 0.0},
+    )
+    assert script.asked[-1] == (
+        2,
+        [
+            {"role": "system", "content": "Be fair."},
+            user(
+                "2 + 2?\n\nSolution 1:\ny #### 6\n\nSolution 2:\nw #### 7\n\n"
+                f"{closing}\n{NUMERIC.instruction}"
+            ),
+        ],
+    )
+    assert (script.sampling[2].temperature, script.sampling[0].temperature) == (0.0, 0.7)
+    assert (debate.final_answer, debate.final_verdict) == ("4", "correct")
+    assert [(t.agent, t.role, t.round) for t in debate.turns][-1] == (2, role, 2)
+    assert len(debate.votes) == 2
+
+
+def test_nobody_answers() -> None:
+    for aggregate in ("vote", "vote_all_rounds", "weighted_vote"):
+        debate = hold(Script(["?"] * 2, ["?"] * 2), agents=2, aggregate=aggregate)
+        assert (debate.final_answer, debate.final_verdict) == (None, "unparsable")
+
+
+# Judged
+
+
+def test_the_judge_ends_the_debate_for_a_side() -> None:
+    script = Script(
+        ["It is #### 5", "Still #### 5"],
+        ["No, #### 4", "Surely #### 4"],
+        ["Hm. Verdict: undecided", "**Verdict**: Negative."],
+    )
+    debate = hold(script, protocol="judged")
+    assert (debate.final_answer, debate.stop_reason) == ("4", "judged")
+    assert [t.role for t in debate.turns] == ["affirmative", "negative", "judge"] * 2
+    assert [(v.round, v.answer, v.count, v.agents) for v in debate.votes] == [
+        (0, "5", 1, 2),
+        (1, "5", 1, 2),
+    ]
+    negative = f"{FIRST}\n\n{judged.DOUBT.format('It is #### 5')}"
+    assert [messages for _, messages in script.asked] == [
+        [user(FIRST)],
+        [user(negative)],
+        [
+            user(
+                judged.DECIDE.format(
+                    "2 + 2?", "Affirmative:\nIt is #### 5\n\nNegative:\nNo, #### 4"
+                )
+            )
+        ],
+        [user(FIRST), assistant("It is #### 5"), user(judged.DEFEND.format("No, #### 4"))],
+        [user(negative), assistant("No, #### 4"), user(judged.DEFEND.format("Still #### 5"))],
+        [
+            user(
+                judged.DECIDE.format(
+                    "2 + 2?",
+                    "Affirmative:\nIt is #### 5\n\nNegative:\nNo, #### 4\n\n"
+                    "Affirmative:\nStill #### 5\n\nNegative:\nSurely #### 4",
+                )
+            )
+        ],
+    ]
+
+
+def test_an_undecided_judge_leaves_the_vote_of_both_sides() -> None:
+    debate = hold(Script(["#### 4"], ["#### 4"], ["I cannot say"]), protocol="judged", rounds=1)
+    assert (debate.final_answer, debate.stop_reason) == ("4", "rounds")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Verdict: affirmative", "affirmative"),
+        ("verdict: affirmative ... no. Verdict: NEGATIVE", "negative"),
+        ("the negative side has a point", "undecided"),
+        ("", "undecided"),
+    ],
+)
+def test_the_last_verdict_counts(text: str, expected: str) -> None:
+    assert judged.decision(text) == expected
+
+
+# Verify
+
+
+def test_rejected_solutions_are_revised_with_the_reviews() -> None:
+    script = Script(
+        ["It is #### 5", "Then #### 4"],
+        ["Bad. Verdict: incorrect", "Verdict: correct"],
+        ["Verdict: correct", "Verdict: correct"],
+    )
+    debate = hold(script, protocol="verify", verifiers=2, rounds=3)
+    assert (debate.final_answer, debate.stop_reason, debate.final_verdict) == (
+        "4",
+        "verified",
+        "correct",
+    )
+    assert [(v.answer, v.count, v.agents) for v in debate.votes] == [("5", 1, 2), ("4", 2, 2)]
+    assert [t.role for t in debate.turns] == ["solver", "verifier", "verifier"] * 2
+    assert script.asked[1][1] == [user(verify.REVIEW.format("2 + 2?", "It is #### 5"))]
+    assert script.asked[3][1] == [
+        user(FIRST),
+        assistant("It is #### 5"),
+        user(verify.REVISE.format("Bad. Verdict: incorrect\n\nVerdict: correct")),
+    ]
+
+
+def test_the_last_solution_counts_when_nobody_accepts() -> None:
+    debate = hold(Script(["#### 5", "#### 6"], ["no"] * 2), protocol="verify", verifiers=1)
+    assert (debate.final_answer, debate.stop_reason) == ("6", "rounds")
+    assert not verify.accepts("This is correct")
+
+
+# Agents that differ
+
+
+def test_agents_take_turns_in_the_team_and_keep_their_own_sampling() -> None:
+    script = Script(*[["#### 4"] for _ in range(3)])
+    team = [
+        {"persona": "Be brief.", "temperature": 0.2, "max_tokens": 9},
+        {"model": "other/model", "top_p": 0.5},
+    ]
+    hold(script, agents=3, rounds=1, team=team, temperature=0.9, max_tokens=50)
+    assert [m[0]["content"] for _, m in script.asked] == ["Be brief.", FIRST, "Be brief."]
+    assert script.sampling[0] == Sampling(temperature=0.2, top_p=1.0, max_tokens=9)
+    assert script.sampling[1] == Sampling(temperature=0.9, top_p=0.5, max_tokens=50)
+    config = parse_config({"debate": {"agents": 3, "team": team}}, [], "t")
+    models = [
+        speaker.model and speaker.model.name for speaker in arm_protocol(config, "debate").speakers
+    ]
+    assert models == [None, "other/model", None]
+
+
+def test_baselines_have_no_team() -> None:
+    config = parse_config({"debate": {"team": [{"persona": "P", "model": "a/b"}]}}, [], "t")
+    for arm in ("single", "student", "single_check", "self_consistency"):
+        speakers = arm_protocol(config, arm).speakers
+        assert {(s.model, s.persona) for s in speakers} == {(None, "")}, arm
+
+
+@pytest.mark.parametrize(
+    ("protocol", "samples", "completions"),
+    [
+        ({"agents": 4, "rounds": 3}, 4, 12),
+        ({"agents": 4, "rounds": 3, "aggregate": "model"}, 4, 13),
+        ({"protocol": "judged", "rounds": 2}, 3, 6),
+        ({"protocol": "verify", "verifiers": 2, "rounds": 2}, 3, 6),
+        ({"protocol": "self_consistency", "agents": 7}, 7, 7),
+        ({"protocol": "single"}, 1, 1),
+    ],
+)
+def test_sizes(protocol: dict[str, Any], samples: int, completions: int) -> None:
+    team = parse_config({"debate": protocol}, [], "t").debate
+    assert (team.samples, team.completions) == (samples, completions)
+
+
+def test_the_generation_hash_tells_protocols_apart() -> None:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"protocol": "judged"},
+        {"protocol": "verify"},
+        {"protocol": "self_consistency"},
+        {"protocol": "single"},
+        {"topology": "ring"},
+        {"stop": "stable"},
+        {"aggregate": "judge"},
+        {"team": [{"persona": "P"}]},
+        {"judge": {"persona": "J"}, "aggregate": "judge"},
+    ]
+    hashes = {
+        generation_hash(parse_config({"debate": v}, [], "t"), "m", "debate") for v in variants
+    }
+    assert len(hashes) == len(variants)
