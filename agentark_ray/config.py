@@ -25,7 +25,8 @@ class TasksConfig(Section):
 
     name: Literal["arithmetic", "gsm8k"] = "arithmetic"
     path: str | None = None
-    """A file, or a folder that holds train and test files, in the task's published format."""
+    """A file (.jsonl, .csv, .parquet) or a folder with train and test files: local, s3://, gs:// or
+    hf://datasets/OWNER/NAME; records are as the task publishes them."""
     eval_path: str | None = None
     """Held-out questions; without it a share of `path` is held out by question id."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -1,4 +1,4 @@
-"""GSM8K (Cobbe et al., 2110.14168): JSON lines with `question` and `answer` ending in `#### N`."""
+"""GSM8K (Cobbe et al., 2110.14168): records with `question` and `answer` ending in `#### N`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.numeric import NUMERIC, extract_answer
 from agentark_ray.tasks.base import Shard, Task, content_id
-from agentark_ray.tasks.jsonl import file_shards, read_lines
+from agentark_ray.tasks.files import file_shards, read_questions
 from agentark_ray.types import Question
 
 NAME = "gsm8k"
@@ -33,7 +33,7 @@ def shards(config: TasksConfig, seed: int) -> Sequence[Shard]:
 
 def read(shard: Shard) -> Iterator[Question]:
     """The questions of one file."""
-    return read_lines(shard, NAME, lambda text: content_id(NAME, text), parse)
+    return read_questions(shard, NAME, lambda text: content_id(NAME, text), parse)
 
 
 GSM8K = Task(name=NAME, grader=NUMERIC, shards=shards, read=read)

@@ -1,8 +1,11 @@
 """Question files: splits, ids, and errors that name file and line."""
 
+import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,8 +90,73 @@ def test_missing_paths_are_named(tmp_path: Path) -> None:
         read("train")
     with pytest.raises(TaskError, match=r"tasks.path=.*missing.jsonl: no such file"):
         read("train", path=str(tmp_path / "missing.jsonl"))
-    with pytest.raises(TaskError, match=r"holds no .jsonl file"):
+    with pytest.raises(TaskError, match=r"holds no file that ends in .jsonl, .csv, .parquet"):
         read("train", path=str(tmp_path))
+    (tmp_path / "q.txt").touch()
+    with pytest.raises(TaskError, match=r"q.txt: expected a file that ends in"):
+        read("train", path=str(tmp_path / "q.txt"))
+    with pytest.raises(TaskError, match=r"tasks.path=ftp://a/b: cannot be read"):
+        read("train", path="ftp://a/b")
+
+
+HARD = 'He said "no",\nthen 1,000 more.'
+
+
+def test_every_format_gives_the_same_questions(tmp_path: Path) -> None:
+    texts = [HARD, "a", "café?"]
+    records = [{"question": q, "answer": f"so\n#### {i}"} for i, q in enumerate(texts)]
+    lines = write(tmp_path / "q.jsonl", *texts)
+    with open(tmp_path / "q.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["question", "answer"])
+        table.writeheader()
+        table.writerows(records)
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "q.parquet")
+    expected = read("train", path=lines, eval_path=lines)
+    assert [q.text for q in expected] == texts
+    for name in ("q.csv", "q.parquet"):
+        path = str(tmp_path / name)
+        assert read("train", path=path, eval_path=path) == expected
+    assert read("train", path=f"file://{tmp_path}/q.csv", eval_path=lines) == expected
+
+
+def test_nested_folders_are_read(tmp_path: Path) -> None:
+    (tmp_path / "main").mkdir()
+    for name, text in (("train-0", "a"), ("train-1", "b"), ("test-0", "c")):
+        record = {"question": text, "answer": "#### 1"}
+        pq.write_table(pa.Table.from_pylist([record]), tmp_path / "main" / f"{name}.parquet")
+    assert [q.text for q in read("train", path=str(tmp_path))] == ["a", "b"]
+    assert [q.text for q in read("eval", path=f"{tmp_path}/")] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("q.csv", "question,answer\na,#### 1\nb\n", "q.csv:3: expected 2 fields as in the header"),
+        ("q.csv", 'question,answer\na,"#### 1\n', "q.csv:2: not valid CSV"),
+        ("q.csv", "question,solution\na,1\n", "q.csv:2: missing field 'answer'"),
+        ("q.parquet", "PAR0", "q.parquet: not a Parquet file"),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(TaskError) as error:
+        read("train", path=str(path), eval_path=str(path))
+    assert expected in str(error.value)
+
+
+def test_a_data_set_of_the_hub_is_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+    import huggingface_hub
+
+    memory = fsspec.filesystem("memory")
+    for name, text in (("train", "a"), ("test", "b")):
+        record = {"question": text, "answer": "#### 1"}
+        line = f"{json.dumps(record)}\n".encode()
+        memory.pipe(f"/datasets/openai/gsm8k/{name}.jsonl", line)
+    monkeypatch.setattr(huggingface_hub, "HfFileSystem", lambda: memory)
+    assert [q.text for q in read("train", path="hf://datasets/openai/gsm8k")] == ["a"]
+    assert [q.text for q in read("eval", path="hf://datasets/openai/gsm8k")] == ["b"]
 
 
 def test_arithmetic_comes_in_shards_of_both_splits() -> None:
