@@ -1,14 +1,12 @@
 """`agentark`: the command line. Parses and validates first, imports the heavy packages after."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from agentark_ray import cli_traces
+from agentark_ray.cli_base import JsonFlag, clear_errors, stdout
 from agentark_ray.config import ConfigError, load_config
-from agentark_ray.tasks.base import TaskError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +29,6 @@ Examples:
 
   agentark run jobs/configs/gsm8k.yaml tasks.path=data/gsm8k model=Qwen/Qwen3-0.6B gpus_per_engine=1
 """
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
 @app.command(help=RUN_HELP)
@@ -50,8 +47,8 @@ def run(
         from agentark_ray.pipeline import Run
 
         run_ = Run(loaded, Console(stderr=True))
-        summary = run_.execute()
-        _show(summary, run_.folder.path("report.html"), as_json)
+        run_.execute()
+        _show(run_.summary(), run_.folder.path("report.html"), as_json)
 
 
 @app.command()
@@ -92,52 +89,15 @@ def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
 
         print(json.dumps(summary))
         return
-    from rich.console import Console
-
     from agentark_ray.evaluate.table import render_table
 
-    console = Console(width=None if sys.stdout.isatty() else 100)
+    console = stdout()
     console.print(render_table(summary))
     console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Errors a user can mend become one line and exit code 2; a stop becomes 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except (ConfigError, TaskError) as error:
-        print(f"error: {_root_cause(error)}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except OSError as error:
-        _failed(error)
-    except Exception as error:
-        if not type(error).__module__.startswith(("ray.", "agentark_ray.")):
-            raise
-        _failed(error)
-
-
-def _failed(error: Exception) -> NoReturn:
-    """What stopped a run, without the stack of every process it went through."""
-    cause = _root_cause(error)
-    print(f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
-    print(
-        "Nothing that was written is lost: mend it and run the same command again."
-        " Logs of the workers: /tmp/ray/session_latest/logs",
-        file=sys.stderr,
-    )
-    raise typer.Exit(1) from None
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """The exception a worker raised, below what Ray Data, Ray Train and Ray wrapped it into."""
-    failures = getattr(error, "worker_failures", None)
-    inner = next(iter(failures.values())) if failures else None
-    inner = inner or getattr(error, "cause", None) or error.__cause__
-    return _root_cause(inner) if isinstance(inner, BaseException) else error
+app.add_typer(cli_traces.app, name="traces")
+app.command(help=cli_traces.PLAN_HELP)(cli_traces.plan)
 
 
 def main() -> None:

@@ -51,6 +51,11 @@ class RunFolder:
         info = self.filesystem.get_file_info(self.inner(*parts))
         return info.type != fs.FileType.NotFound
 
+    def size(self, *parts: str) -> int:
+        """Bytes of all files in a folder of the run; 0 if it is not there."""
+        selector = fs.FileSelector(self.inner(*parts), recursive=True, allow_not_found=True)
+        return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
     def remove(self, *parts: str) -> None:
         """Delete a folder of the run with all it holds; nothing happens if it is not there."""
         assert parts, "never the run folder itself"

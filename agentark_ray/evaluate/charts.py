@@ -1,14 +1,10 @@
-"""The report's charts as plain plotly figures (JSON), without colours of their own.
-
-A colour is written `var:NAME`; the page replaces it by the NAME of the palette in force, so that
-charts follow light, dark and print.
-"""
+"""The report's charts, beside those of page/charts.py."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+from agentark_ray.page.charts import Json, chart, chart_layout, rounds_chart
 
 MAX_POINTS = 1_500  # of a curve
 LABELS = {
@@ -31,7 +27,7 @@ def charts(summary: Mapping[str, Any], loss_curve: Sequence[Mapping[str, Any]]) 
     return [
         accuracy_chart(summary),
         latency_chart(summary),
-        rounds_chart(summary),
+        rounds_chart(summary["rounds"]),
         loss_chart(loss_curve),
     ]
 
@@ -41,14 +37,14 @@ def accuracy_chart(summary: Mapping[str, Any]) -> Json:
     traces = [_accuracy_point(name, arm) for name, arm in summary["arms"].items()]
     bar = _adoption_bar(summary)
     most = max(arm["output_tokens_per_query"] for arm in summary["arms"].values()) or 1
-    layout = _layout(
+    layout = chart_layout(
         xaxis={"title": {"text": "output tokens a query"}, "range": [0, 1.25 * most]},
         yaxis={"title": {"text": "accuracy"}, "tickformat": ".0%"},
         showlegend=False,
     )
     if bar is not None:
         layout |= _line("y", bar, f"asked of the student: {bar:.1%}")
-    return _chart(
+    return chart(
         "accuracy",
         "Accuracy against cost",
         "Up and to the left is better. Bars are Wilson 95% intervals.",
@@ -95,7 +91,7 @@ def latency_chart(summary: Mapping[str, Any]) -> Json:
     }
     values = [ms[q] for ms in found.values() for q in ("p50", "p95", "p99")]
     log = bool(values) and min(values) > 0 and max(values) / min(values) > WIDE
-    layout = _layout(
+    layout = chart_layout(
         xaxis={
             "title": {"text": "milliseconds" + (", logarithmic" if log else "")},
             **({"type": "log", "dtick": "D2"} if log else {"rangemode": "tozero"}),
@@ -106,7 +102,7 @@ def latency_chart(summary: Mapping[str, Any]) -> Json:
     if gate := _threshold(summary, "p95_ms"):
         layout |= _line("x", math.log10(gate) if log else gate, f"p95 asked: {gate:g} ms", gate)
     traces = [_latency_range(name, ms) for name, ms in found.items()]
-    return _chart(
+    return chart(
         "latency",
         "Latency by arm",
         "One query at a time on an idle engine: p50, p95 and p99, left to right.",
@@ -134,40 +130,6 @@ def _latency_range(name: str, ms: Mapping[str, Any]) -> Json:
     }
 
 
-def rounds_chart(summary: Mapping[str, Any]) -> Json:
-    """Agreement, vote accuracy and running debates by round of the debate arm."""
-    rows = summary["rounds"]
-    series = (
-        ("vote_accuracy", "vote accuracy", "debate", "solid", "circle"),
-        ("agreement", "agreement", "ink", "dash", "diamond"),
-        ("running", "still debating", "muted", "dot", "square"),
-    )
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": [row["round"] + 1 for row in rows],
-            "y": [row[key] for row in rows],
-            "line": {"color": f"var:{colour}", "width": 2, "dash": dash},
-            "marker": {"size": 8, "symbol": symbol, "color": f"var:{colour}"},
-            "cliponaxis": False,
-            "hovertemplate": "%{y:.1%}<extra>%{fullData.name}, round %{x}</extra>",
-        }
-        for key, name, colour, dash, symbol in series
-    ]
-    layout = _layout(
-        xaxis={"title": {"text": "round"}, "dtick": 1, "tick0": 1, "showgrid": False},
-        yaxis={"tickformat": ".0%", "range": [0, 1.02]},
-    )
-    return _chart(
-        "rounds",
-        "What a round of debate changes",
-        "Every round by itself; a debate that has stopped keeps its last vote.",
-        {"data": traces, "layout": layout} if rows else None,
-    )
-
-
 def loss_chart(loss_curve: Sequence[Mapping[str, Any]]) -> Json:
     """Training loss by optimizer step, thinned to at most MAX_POINTS."""
     rows = thin(loss_curve, MAX_POINTS)
@@ -179,13 +141,13 @@ def loss_chart(loss_curve: Sequence[Mapping[str, Any]]) -> Json:
         "line": {"color": "var:student", "width": 1.75},
         "hovertemplate": "step %{x:,}: %{y:.4f}<extra></extra>",
     }
-    layout = _layout(
+    layout = chart_layout(
         xaxis={"title": {"text": "optimizer step"}},
         yaxis={"title": {"text": "loss, nats a token"}, "rangemode": "tozero"},
         showlegend=False,
     )
     thinned = f"; {len(rows):,} of {len(loss_curve):,} steps shown"
-    return _chart(
+    return chart(
         "loss",
         "Training loss of the student",
         "Mean over the target tokens of a step"
@@ -208,10 +170,6 @@ def _threshold(summary: Mapping[str, Any], name: str) -> float | None:
 
 def _colour(arm: str) -> str:
     return f"var:{arm}" if arm in LABELS else "var:muted"
-
-
-def _chart(id_: str, title: str, caption: str, figure: Json | None) -> Json:
-    return {"id": id_, "title": title, "caption": caption, "figure": figure}
 
 
 def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
@@ -242,26 +200,4 @@ def _line(axis: str, at: float, text: str, value: float | None = None) -> Json:
                 **(middle if axis == "y" else top),
             }
         ],
-    }
-
-
-def _layout(xaxis: Json, yaxis: Json, **extra: Any) -> Json:
-    axis = {
-        "gridcolor": "var:line",
-        "linecolor": "var:line",
-        "zeroline": False,
-        "ticks": "",
-        "fixedrange": True,
-    }
-    return {
-        "xaxis": axis | xaxis,
-        "yaxis": axis | yaxis,
-        "font": {"size": 12, "color": "var:muted"},
-        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "hoverlabel": {"bgcolor": "var:surface", "font": {"color": "var:ink"}},
-        "height": 320,
-        **extra,
     }

@@ -9,7 +9,8 @@ from typing import Any
 
 from pyarrow import dataset
 
-from agentark_ray.evaluate.transcripts import ROW, VOTES, full_rows, light_rows
+from agentark_ray.debate_rows import light_rows
+from agentark_ray.evaluate.transcripts import ROW, VOTES, full_rows
 from agentark_ray.types import DebateStatus, Verdict
 
 Row = Mapping[str, Any]  # a row of the trace schema, or its columns ROW and votes

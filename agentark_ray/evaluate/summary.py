@@ -11,6 +11,7 @@ from typing import Any
 from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
+from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.gates import DEBATE, decide
 from agentark_ray.evaluate.metrics import (
     ArmResult,
@@ -21,7 +22,7 @@ from agentark_ray.evaluate.metrics import (
     rounds,
 )
 from agentark_ray.evaluate.tally import Tally, tally
-from agentark_ray.evaluate.transcripts import light_rows
+from agentark_ray.evaluate.transcripts import COLUMNS
 
 ARMS = ("single", "self_consistency", "debate", "student")  # the order in which arms are shown
 
@@ -45,7 +46,7 @@ def summarize(
     Raises:
         ValueError: an arm answers a question twice, or there are no main rows.
     """
-    tallies = _ordered(tally(light_rows(transcripts)))
+    tallies = _ordered(tally(light_rows(transcripts, COLUMNS)))
     if not tallies:
         raise ValueError("transcripts: no rows of kind 'main', nothing to evaluate")
     arms = {name: found.result() for name, found in tallies.items()}

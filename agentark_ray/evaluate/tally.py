@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from agentark_ray.debate_rows import Row, second_looks
 from agentark_ray.evaluate.metrics import (
     ArmResult,
     RoundVote,
@@ -15,7 +15,6 @@ from agentark_ray.evaluate.metrics import (
 from agentark_ray.types import DebateStatus, Verdict
 
 CHECK = "_check"  # the arm `single_check` is the self-correction probe of `single`
-Row = Mapping[str, Any]  # a row of transcripts.light_rows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,15 +93,6 @@ def tally(rows: Iterable[Row]) -> dict[str, Tally]:
             arm.add_main(row)
             arm.add_looks(row)
     return arms
-
-
-def second_looks(row: Row) -> list[tuple[bool, bool]]:
-    """(right in its first round, right in its last) of every agent with at least two turns."""
-    said: dict[int, list[tuple[int, bool]]] = {}
-    for turn in row["turns"] or ():
-        right = turn["verdict"] == Verdict.CORRECT
-        said.setdefault(turn["agent"], []).append((turn["round"], right))
-    return [(min(turns)[1], max(turns)[1]) for turns in said.values() if len(turns) > 1]
 
 
 def self_correction(looks: Mapping[tuple[bool, bool], int]) -> SelfCorrection | None:

@@ -1,31 +1,17 @@
-"""Stream stored transcripts (rows of the trace schema) without their texts.
+"""Which leaves of stored transcripts (rows of the trace schema) an evaluation reads."""
 
-Only the leaves named in COLUMNS leave the disk: a row costs bytes, however long its debate was.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
 from pyarrow import dataset
 
-BATCH_ROWS = 1_000
+from agentark_ray.debate_rows import BATCH_ROWS, turn_leaves, vote_leaves
+
 ROW = ("question_id", "arm", "kind", "status", "verdict")
 FIGURES = ("wall_s", "output_tokens", "prompt_tokens")
-VOTES = tuple(f"votes.list.element.{name}" for name in ("round", "count", "agents", "verdict"))
-TURNS = tuple(f"turns.list.element.{name}" for name in ("agent", "round", "verdict"))
+VOTES = vote_leaves("round", "count", "agents", "verdict")
+TURNS = turn_leaves("agent", "role", "round", "verdict")
 COLUMNS = (*ROW, *FIGURES, *VOTES, *TURNS)
-
-
-def light_rows(
-    transcripts: Sequence[dataset.Dataset], columns: Sequence[str] = COLUMNS
-) -> Iterator[dict[str, Any]]:
-    """Every row of Parquet datasets, with the given leaf columns only."""
-    for transcript in transcripts:
-        for fragment in transcript.get_fragments():
-            with fragment.open() as source, pq.ParquetFile(source) as file:
-                for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
-                    yield from batch.to_pylist()
 
 
 def full_rows(

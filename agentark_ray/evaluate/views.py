@@ -6,6 +6,7 @@ from typing import Any
 from agentark_ray.evaluate.charts import label
 from agentark_ray.evaluate.examples import Example, choose_examples
 from agentark_ray.evaluate.gates import p_text
+from agentark_ray.page.form import MISSING, number, percent
 from agentark_ray.types import DebateStatus, Verdict
 
 Json = dict[str, Any]
@@ -24,23 +25,18 @@ GATES = {
     "p99_ms": ("p99 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
     "min_traces": ("Training debates", "at least", "{:,}", "{:,}"),
 }
-VOTE_RULES = {
-    "last_round": "The debate's answer is the one given most often in its last round.",
-    "all_rounds": "The debate's answer is the one given most often in all its rounds together.",
+ANSWERS = {
+    "vote": "The debate's answer is the one given most often in its last round.",
+    "vote_all_rounds": (
+        "The debate's answer is the one given most often in all its rounds together."
+    ),
+    "weighted_vote": "The debate's answer is the one behind which its agents are most confident.",
+    "model": "The debate's answer is that of a model that reads the last round.",
+    "judge": "The debate's answer is the one a judge chooses from the last round.",
+    "judged": "The debate's answer is that of the side the judge decides for.",
+    "verify": "The debate's answer is the solver's last one.",
+    "single": "One agent answers once.",
 }
-MISSING = "not measured"
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal."""
-    return MISSING if share is None else f"{share:.1%}"
-
-
-def number(value: float | None) -> str:
-    """A figure with three digits or more, thousands separated."""
-    if value is None:
-        return MISSING
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.1f}"
 
 
 def gate_row(gate: Mapping[str, Any]) -> Json:
@@ -109,9 +105,10 @@ def _fixed(arm: Mapping[str, Any]) -> str:
     return percent((arm["self_correction"] or {}).get("fixed"))
 
 
-def vote_rule(manifest: Mapping[str, Any]) -> str:
+def answer_rule(manifest: Mapping[str, Any]) -> str:
     """How a debate of this run gets its answer, in words."""
-    return VOTE_RULES[manifest["config"]["debate"]["vote"]]
+    debate = manifest["config"]["debate"]
+    return ANSWERS[debate.get("aggregate", debate["protocol"])]
 
 
 def example_views(rows: Sequence[Row]) -> list[Json]:
@@ -196,10 +193,3 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
         return [pair for key, inner in value.items() for pair in flat(inner, f"{prefix}.{key}")]
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return [(prefix.removeprefix("."), text if value not in (None, {}) else "none")]
-
-
-def fact(value: Any) -> str:
-    """A value of the data card: numbers with separators, floats with four digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -16,9 +16,10 @@ ROOT = Path(agentark_ray.__file__).parent
 # Lowest first. A module may import its own component and what is in a lower row, never its row.
 # A dotted name takes a module or a sub-package out of its package.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("types", "console", "tiny.path"),
+    ("types", "section", "console", "location", "tiny.path", "page"),
+    ("team",),
     ("config",),
-    ("run_folder", "session", "models", "doctor"),
+    ("run_folder", "session", "models", "doctor", "debate_rows", "plan"),
     ("grading",),
     ("tasks", "engine.base"),
     ("debate",),
@@ -26,7 +27,8 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("pipeline",),
+    ("pipeline", "cli_base"),
+    ("cli_traces",),
     ("cli",),
 )
 RANK = {component: rank for rank, row in enumerate(TIERS) for component in row}
@@ -37,7 +39,7 @@ CONFINED = {
     "deepspeed": ("train", "tiny"),
     "torch": ("train", "tiny"),
 }
-PURE = ("types", "config", "grading", "debate", "distill", "train.losses", "train.schedule")
+PURE = ("types", "config", "plan", "grading", "debate", "distill", "train.losses", "train.schedule")
 HEAVY = ("torch", "ray", "vllm", "transformers", "deepspeed")
 
 
@@ -115,7 +117,7 @@ def test_init_files_are_empty() -> None:
     assert [str(path) for path in ROOT.rglob("__init__.py") if path.stat().st_size] == []
 
 
-@pytest.mark.parametrize("module", ["config", "cli", "doctor", "tiny.path"])
+@pytest.mark.parametrize("module", ["config", "cli", "cli_traces", "plan", "doctor", "tiny.path"])
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     code = f"import sys, {PACKAGE}.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -14,18 +14,19 @@ from rich.console import Console
 
 from agentark_ray.config import Config, GatesConfig, parse_config
 from agentark_ray.evaluate.charts import charts, thin
-from agentark_ray.evaluate.report import PALETTES, render_report
+from agentark_ray.evaluate.report import render_report
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.table import render_table
 from agentark_ray.evaluate.views import (
+    answer_rule,
     example_views,
     flat,
     headlines,
     number,
     percent,
     reasons,
-    vote_rule,
 )
+from agentark_ray.page.html import PALETTES
 from tests.unit.test_summary import ROWS, failed, row, summary_of, turn, write
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
@@ -268,8 +269,13 @@ def test_the_terminal_table_tells_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vote", "words"), [("last_round", "last round"), ("all_rounds", "all its rounds")]
+    ("override", "words"),
+    [
+        ("debate.aggregate=vote", "last round"),
+        ("debate.aggregate=vote_all_rounds", "all its rounds"),
+        ("debate.protocol=judged", "the judge decides"),
+    ],
 )
-def test_the_page_says_how_votes_are_counted(vote: str, words: str) -> None:
-    config = parse_config({}, [f"debate.vote={vote}"], "test")
-    assert words in vote_rule({"config": config.snapshot()})
+def test_the_page_says_how_a_debate_gets_its_answer(override: str, words: str) -> None:
+    config = parse_config({}, [override], "test")
+    assert words in answer_rule({"config": config.snapshot()})

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
+from agentark_ray.debate_rows import light_rows, second_looks
 from agentark_ray.evaluate.summary import summarize
-from agentark_ray.evaluate.tally import second_looks
-from agentark_ray.evaluate.transcripts import COLUMNS, light_rows
+from agentark_ray.evaluate.transcripts import COLUMNS
 from agentark_ray.traces.schema import TRACE_SCHEMA
 
 RIGHT, WRONG = "correct", "incorrect"
@@ -290,7 +290,9 @@ def test_latency_rows_alone_are_an_error(tmp_path: Path) -> None:
 
 
 def test_texts_and_prompts_stay_on_disk(tmp_path: Path) -> None:
-    rows = list(light_rows([write(tmp_path, ROWS)]))
+    rows = list(light_rows([write(tmp_path, ROWS)], COLUMNS))
     assert len(rows) == len(ROWS)
-    assert rows[0]["turns"] == [{"agent": 0, "round": 0, "verdict": RIGHT}]
+    (turn_,) = rows[0]["turns"]
+    assert (turn_["agent"], turn_["round"], turn_["verdict"]) == (0, 0, RIGHT)
+    assert not turn_.keys() - {"agent", "role", "round", "verdict"}
     assert set(rows[0]) == {name.split(".")[0] for name in COLUMNS}

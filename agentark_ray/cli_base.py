@@ -1,0 +1,62 @@
+"""What all commands share: the flag --json, the console, and errors that a user can read."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from agentark_ray.config import ConfigError
+from agentark_ray.tasks.base import TaskError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+def stdout() -> "Console":
+    """A console as wide as the terminal; elsewhere of 100 columns."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Errors a user can mend become one line and exit code 2; a stop becomes 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except (ConfigError, TaskError) as error:
+        print(f"error: {_root_cause(error)}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        _failed(error)
+    except Exception as error:
+        if not type(error).__module__.startswith(("ray.", "agentark_ray.")):
+            raise
+        _failed(error)
+
+
+def _failed(error: Exception) -> NoReturn:
+    """What stopped a run, without the stack of every process it went through."""
+    cause = _root_cause(error)
+    print(f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
+    print(
+        "Nothing that was written is lost: mend it and run the same command again."
+        " Logs of the workers: /tmp/ray/session_latest/logs",
+        file=sys.stderr,
+    )
+    raise typer.Exit(1) from None
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The exception a worker raised, below what Ray Data, Ray Train and Ray wrapped it into."""
+    failures = getattr(error, "worker_failures", None)
+    inner = next(iter(failures.values())) if failures else None
+    inner = inner or getattr(error, "cause", None) or error.__cause__
+    return _root_cause(inner) if isinstance(inner, BaseException) else error

@@ -1,0 +1,329 @@
+"""`agentark traces ...` and `agentark plan`: look at stored debates, and what more would cost."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from agentark_ray.cli_base import JsonFlag, clear_errors, stdout
+from agentark_ray.config import ConfigError, load_config
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
+    from agentark_ray.plan import Estimate, Measured
+    from agentark_ray.traces.stats import Prices, Tally
+
+app = typer.Typer(no_args_is_help=True, help="Look at stored debates, count them, export them.")
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
+]
+
+SHOW_HELP = """Show one debate, turn by turn; without a choice, the first.
+
+Examples:
+
+  agentark traces show runs/demo
+
+  agentark traces show runs/demo 3e22acbbb728fba6 --prompts
+
+  agentark traces show runs/demo --question "how many cups" --json
+
+  agentark traces show s3://bucket/runs/big/traces --index 41
+"""
+
+
+@app.command(help=SHOW_HELP)
+def show(
+    run: RunArgument,
+    debate_id: Annotated[str | None, typer.Argument(metavar="[DEBATE_ID]")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="The first debate on a question that contains this text.")
+    ] = None,
+    index: Annotated[int | None, typer.Option(min=0, help="A debate's place, from 0.")] = None,
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Also show what every agent was given.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one debate."""
+    with clear_errors():
+        if sum(choice is not None for choice in (debate_id, question, index)) > 1:
+            raise ConfigError("choose a debate by one of DEBATE_ID, --question and --index")
+        from agentark_ray.traces import show as shows
+        from agentark_ray.traces.read import open_traces, readable
+
+        with readable(run):
+            traces = open_traces(run)
+            if debate_id is not None:
+                row = shows.find_by_id(traces, debate_id)
+            elif question is not None:
+                row = shows.find_by_question(traces, question)
+            else:
+                row = shows.find_by_index(traces, index or 0)
+        view = shows.debate_view(row, prompts)
+        if as_json:
+            _print_json(view)
+            return
+        from agentark_ray.traces.terminal import render_debate
+
+        stdout().print(render_debate(view))
+
+
+STATS_HELP = """Count stored debates: accuracy by round, who changed their mind, tokens, time, cost.
+
+One pass over the figures, without texts; memory does not grow with the number of debates.
+
+Examples:
+
+  agentark traces stats runs/demo
+
+  agentark traces stats runs/demo --json
+
+  agentark traces stats runs/demo --plot stats.html
+
+  agentark traces stats runs/demo --price-output 0.60 --price-prompt 0.15 --price-cached 0.07
+
+  agentark traces stats runs/demo/eval/transcripts/base --arm debate
+"""
+
+
+@app.command(help=STATS_HELP)
+def stats(
+    run: RunArgument,
+    arm: Annotated[str | None, typer.Option(help="Needed if the traces are of several.")] = None,
+    price_output: Annotated[
+        float | None, typer.Option(min=0, help="USD per million output tokens.")
+    ] = None,
+    price_prompt: Annotated[
+        float | None, typer.Option(min=0, help="USD per million prompt tokens not in the cache.")
+    ] = None,
+    price_cached: Annotated[
+        float | None, typer.Option(min=0, help="USD per million prompt tokens from the cache.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write charts to a file.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Count stored debates."""
+    with clear_errors():
+        from agentark_ray.traces import stats as statistics
+
+        prices = _prices(price_output, price_prompt, price_cached)
+        if plot is not None and not plot.parent.is_dir():
+            raise ConfigError(f"--plot {plot}: no such folder {plot.parent}")
+        tally = _tally(run, arm)
+        found = statistics.stats(tally, prices)
+        if plot is not None:
+            plot.write_text(_charts_page(run, found, tally), encoding="utf-8")
+        if as_json:
+            _print_json(found)
+            return
+        from agentark_ray.traces.terminal import render_stats
+
+        stdout().print(render_stats(found))
+
+
+def _prices(output: float | None, prompt: float | None, cached: float | None) -> "Prices | None":
+    if output is None and prompt is None and cached is None:
+        return None
+    if output is None or prompt is None or cached is None:
+        raise ConfigError("a cost needs all of --price-output, --price-prompt and --price-cached")
+    from agentark_ray.traces.stats import Prices
+
+    return Prices(output=output, prompt=prompt, cached=cached)
+
+
+def _tally(run: str, arm: str | None) -> "Tally":
+    from agentark_ray.debate_rows import light_rows
+    from agentark_ray.traces.read import open_traces, readable
+    from agentark_ray.traces.stats import COLUMNS, tally
+
+    with readable(run):
+        traces = open_traces(run)
+        counts: Counter[str] = Counter()
+        with _progress("counting debates", traces, counts):
+            return tally(_counted(light_rows([traces], COLUMNS), counts), arm)
+
+
+def _charts_page(run: str, found: dict[str, Any], tally: "Tally") -> str:
+    from agentark_ray.page.html import charts_page
+    from agentark_ray.traces.charts import WALL_BINS, stats_charts
+    from agentark_ray.traces.terminal import figures
+
+    charts = stats_charts(found, tally.wall_s.coarse(WALL_BINS))
+    return charts_page("Debate statistics", f"Of the traces in {run}.", figures(found), charts)
+
+
+EXPORT_HELP = """Write turns as chat JSON lines: the prompt, what was said, and where it is from.
+
+By default every agent's last turn, if its answer is right. Debates that failed are left out.
+
+Examples:
+
+  agentark traces export runs/demo right.jsonl
+
+  agentark traces export runs/demo everything.jsonl --only all --turns all --force
+"""
+
+
+@app.command(help=EXPORT_HELP)
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="A local file.")],
+    only: Annotated[
+        Literal["correct", "all"], typer.Option(help="Turns with a right answer, or all.")
+    ] = "correct",
+    turns: Annotated[
+        Literal["final", "all"],
+        typer.Option(help="The last turn of everyone who solves; all has judges' turns too."),
+    ] = "final",
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write turns as chat JSON lines."""
+    with clear_errors():
+        from agentark_ray.debate_rows import light_rows
+        from agentark_ray.traces.export import BATCH_ROWS, COLUMNS, check_target, write_chat
+        from agentark_ray.traces.read import open_traces, readable
+
+        check_target(out, force)
+        counts: Counter[str] = Counter()
+        with readable(run):
+            traces = open_traces(run)
+            with _progress("exporting debates", traces, counts):
+                write_chat(light_rows([traces], COLUMNS, BATCH_ROWS), out, only, turns, counts)
+        if as_json:
+            _print_json({"path": str(out), **counts})
+        else:
+            text = f"{out}: {counts['lines']:,} turns of {counts['debates']:,} debates"
+            left_out = f" ({counts['left_out']:,} that failed left out)"
+            print(text + (left_out if counts["left_out"] else ""))
+
+
+def _counted(rows: Iterator[dict[str, Any]], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        yield row
+        counts["debates"] += 1
+
+
+@contextmanager
+def _progress(title: str, traces: "Dataset", counts: Counter[str]) -> Iterator[None]:
+    """Progress on stderr, by counts["debates"]."""
+    import time
+
+    from rich.console import Console
+
+    from agentark_ray.console import State, watch
+
+    total, started = traces.count_rows(), time.monotonic()
+
+    def state() -> State:
+        done = counts["debates"]
+        rate = done / max(time.monotonic() - started, 1e-9)
+        return State(done=done, total=total, text=f"{rate:,.0f}/s")
+
+    with watch(Console(stderr=True), title, state):
+        yield
+
+
+PLAN_HELP = """Estimate GPU-hours, days, money and storage of generating traces.
+
+Figures come from a run that was measured (--from) or are stated; what is stated goes first. Every
+assumption is printed. CONFIG says how many GPUs an engine has (gpus_per_engine).
+
+Examples:
+
+  agentark plan jobs/configs/demo.yaml --from runs/demo --questions 342000
+
+  agentark plan jobs/configs/gsm8k.yaml gpus_per_engine=1 --questions 342000 --gpus 64 \
+--tokens-per-s 9000 --output-tokens-per-debate 2500 --gpu-hour-price 2.5
+"""
+
+
+def plan(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
+    ] = None,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="Default: the config's tasks.train_questions.")
+    ] = None,
+    from_run: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="A run folder to measure from.")
+    ] = None,
+    tokens_per_s: Annotated[
+        float | None, typer.Option(min=1e-9, help="Output tokens a second of one engine.")
+    ] = None,
+    output_tokens_per_debate: Annotated[
+        float | None, typer.Option(min=1e-9, help="Output tokens of all agents and rounds.")
+    ] = None,
+    bytes_per_debate: Annotated[
+        float | None, typer.Option(min=0, help="On disk, compressed.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Default: engine.actors times gpus_per_engine.")
+    ] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="USD.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Estimate what generating traces will cost."""
+    with clear_errors():
+        from agentark_ray.plan import Stated, estimate
+
+        stated = Stated(
+            questions=questions,
+            tokens_per_s=tokens_per_s,
+            output_tokens_per_debate=output_tokens_per_debate,
+            bytes_per_debate=bytes_per_debate,
+            gpus=gpus,
+            gpu_hour_price=gpu_hour_price,
+        )
+        run = None if from_run is None else _measured(from_run)
+        _show_plan(estimate(load_config(config, overrides or []), stated, run), as_json)
+
+
+def _measured(uri: str) -> "Measured":
+    from agentark_ray.plan import measured
+    from agentark_ray.run_folder import RunFolder
+    from agentark_ray.traces.read import readable
+
+    with readable(uri):
+        folder = RunFolder(uri)
+    if not folder.exists("manifest.json"):
+        raise ConfigError(f"--from {uri}: no run folder (manifest.json is missing)")
+    return measured(uri, folder.read_json("manifest.json"), folder.size("traces"))
+
+
+def _show_plan(found: "Estimate", as_json: bool) -> None:
+    if as_json:
+        from dataclasses import asdict
+
+        _print_json(asdict(found))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from agentark_ray.plan import lines
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in lines(found):
+        table.add_row(Text(name, style="dim"), Text(value))
+    console = stdout()
+    console.print(table)
+    console.print(Text("\nassumed", style="bold"))
+    for text in found.assumptions:
+        console.print(Text(f"- {text}"))
+    for text in found.warnings:
+        console.print(Text(f"! {text}", style="yellow"))
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,241 @@
+"""What a run will cost: plain arithmetic over figures that were measured or stated.
+
+Nothing is assumed without saying so, and no figure has a default: what is neither measured nor
+stated is an error, or, where the rest can do without it, missing from the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentark_ray.config import Config, ConfigError
+
+# What decides speed and tokens: a measurement of another value may not carry over.
+COMPARED = ("model", "gpus_per_engine", "tasks", "debate", "engine.type", "engine.max_model_len")
+NOT_COMPARED = ("tasks.train_questions", "tasks.eval_questions", "tasks.eval_fraction")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The stage `generate` of a finished run."""
+
+    source: str  # the run folder
+    config: Mapping[str, Any]  # of that run
+    debates: int
+    output_tokens: int
+    seconds: float
+    engines: int
+    traces_bytes: int  # of the folder traces/
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens a second of one engine."""
+        return self.output_tokens / self.seconds / self.engines
+
+    @property
+    def output_tokens_per_debate(self) -> float:
+        return self.output_tokens / self.debates
+
+    @property
+    def bytes_per_debate(self) -> float:
+        return self.traces_bytes / self.debates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What the user said; None where nothing was said."""
+
+    questions: int | None = None
+    tokens_per_s: float | None = None  # output tokens a second of one engine
+    output_tokens_per_debate: float | None = None
+    bytes_per_debate: float | None = None
+    gpus: int | None = None
+    gpu_hour_price: float | None = None  # USD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The cost of generating traces; None where it cannot be known."""
+
+    debates: int
+    engines: int
+    gpus: int
+    output_tokens: float
+    tokens_per_s: float  # of all engines together
+    hours: float
+    days: float
+    gpu_hours: float | None  # None without GPUs
+    usd: float | None
+    storage_bytes: float | None
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def measured(source: str, manifest: Mapping[str, Any], traces_bytes: int) -> Measured:
+    """What the manifest of a run says about generating.
+
+    Raises:
+        ConfigError: the stage is not finished, or it generated nothing.
+    """
+    stage = manifest["stages"].get("generate")
+    if stage is None:
+        raise ConfigError(f"--from {source}: the stage generate of this run is not finished")
+    if not stage["rows"] or not stage["output_tokens"] or not stage["seconds"]:
+        raise ConfigError(f"--from {source}: nothing was generated: {dict(stage)}")
+    return Measured(
+        source=source,
+        config=manifest["config"],
+        debates=stage["rows"],
+        output_tokens=stage["output_tokens"],
+        seconds=stage["seconds"],
+        engines=manifest["config"]["engine"]["actors"],
+        traces_bytes=traces_bytes,
+    )
+
+
+def estimate(config: Config, stated: Stated, run: Measured | None) -> Estimate:
+    """GPU-hours, days, money and storage of generating traces.
+
+    Raises:
+        ConfigError: a figure is missing, naming the option that gives it; or the GPUs do not fit.
+    """
+    notes: list[str] = []
+    debates = _questions(config, stated, notes)
+    engines, gpus = _hardware(config, stated, notes)
+    rate = _figure("tokens_per_s", "output tokens a second of one engine", stated, run, notes)
+    tokens = _figure("output_tokens_per_debate", "output tokens a debate", stated, run, notes)
+    size = _storage(stated, run, notes)
+    hours = debates * tokens / (rate * engines) / 3_600
+    notes.append("speed grows in proportion to the number of engines, and all of them are busy")
+    notes.append("generating traces only: training and evaluation are not in it")
+    gpu_hours = gpus * hours if gpus else None
+    return Estimate(
+        debates=debates,
+        engines=engines,
+        gpus=gpus,
+        output_tokens=debates * tokens,
+        tokens_per_s=rate * engines,
+        hours=hours,
+        days=hours / 24,
+        gpu_hours=gpu_hours,
+        usd=_usd(gpu_hours, stated, notes),
+        storage_bytes=None if size is None else debates * size,
+        assumptions=tuple(notes),
+        warnings=() if run is None else _differences(config, run),
+    )
+
+
+def _questions(config: Config, stated: Stated, notes: list[str]) -> int:
+    found = stated.questions or config.tasks.train_questions
+    if found is None:
+        raise ConfigError("how many questions? give --questions N or tasks.train_questions=N")
+    source = "--questions" if stated.questions else "tasks.train_questions of the config"
+    notes.append(f"{found:,} questions, one debate each, from {source}")
+    return found
+
+
+def _hardware(config: Config, stated: Stated, notes: list[str]) -> tuple[int, int]:
+    """(engines, GPUs)"""
+    each = config.gpus_per_engine
+    if stated.gpus is None:
+        engines = config.engine.actors
+        notes.append(f"{engines} engine(s) of {each} GPU(s), from the config's engine.actors")
+        return engines, engines * each
+    if not each:
+        raise ConfigError(
+            "--gpus: the config's engines have no GPU; give gpus_per_engine=N, the GPUs of one"
+        )
+    engines, left = divmod(stated.gpus, each)
+    if left or not engines:
+        raise ConfigError(f"--gpus {stated.gpus}: not a multiple of gpus_per_engine={each}")
+    notes.append(f"{engines} engine(s) of {each} GPU(s), from --gpus {stated.gpus}")
+    return engines, stated.gpus
+
+
+def _figure(name: str, title: str, stated: Stated, run: Measured | None, notes: list[str]) -> float:
+    """A figure as stated, else as measured."""
+    option = "--" + name.replace("_", "-")
+    said = getattr(stated, name)
+    if said is not None:
+        notes.append(f"{said:,.6g} {title}, from {option}")
+        return said
+    if run is None:
+        raise ConfigError(f"{title}: neither measured nor stated; give {option} X or --from RUN")
+    value = getattr(run, name)
+    notes.append(f"{value:,.6g} {title}, measured in {run.source}: {_derivation(name, run)}")
+    return value
+
+
+def _derivation(name: str, run: Measured) -> str:
+    if name == "tokens_per_s":
+        return (
+            f"{run.output_tokens:,} tokens / {run.seconds:,g} s / {run.engines} engine(s);"
+            " its seconds include the start of the engines, and must be of one go: of a run that"
+            " was interrupted they are the last part's only"
+        )
+    total = run.output_tokens if name == "output_tokens_per_debate" else run.traces_bytes
+    return f"{total:,} / {run.debates:,} debates"
+
+
+def _storage(stated: Stated, run: Measured | None, notes: list[str]) -> float | None:
+    if stated.bytes_per_debate is None and run is None:
+        notes.append("storage is not estimated: give --bytes-per-debate or --from RUN")
+        return None
+    return _figure("bytes_per_debate", "bytes of Parquet a debate", stated, run, notes)
+
+
+def _usd(gpu_hours: float | None, stated: Stated, notes: list[str]) -> float | None:
+    if stated.gpu_hour_price is None:
+        notes.append("money is not estimated: give --gpu-hour-price USD")
+        return None
+    if gpu_hours is None:
+        raise ConfigError(
+            "--gpu-hour-price: the config's engines have no GPU; give gpus_per_engine=N"
+        )
+    notes.append(f"{stated.gpu_hour_price:g} USD a GPU-hour, from --gpu-hour-price")
+    return gpu_hours * stated.gpu_hour_price
+
+
+def _differences(config: Config, run: Measured) -> tuple[str, ...]:
+    """Where the measured run's config differs from the planned one in what decides the figures."""
+    before, now = dict(_flat(run.config)), dict(_flat(config.snapshot()))
+    return tuple(
+        f"{run.source} was measured with {key}={before[key]!r}, this plan has {now[key]!r}"
+        for key in sorted(before.keys() & now.keys())
+        if _compared(key) and before[key] != now[key]
+    )
+
+
+def _compared(key: str) -> bool:
+    inside = any(key == name or key.startswith(f"{name}.") for name in COMPARED)
+    return inside and key not in NOT_COMPARED
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted key, value) of every value that is not a mapping."""
+    return [
+        pair
+        for key, value in values.items()
+        for pair in (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else [(f"{prefix}{key}", value)]
+        )
+    ]
+
+
+def lines(found: Estimate) -> list[tuple[str, str]]:
+    """An estimate in words: (title, value)."""
+    return [
+        ("debates", f"{found.debates:,}"),
+        ("output tokens", f"{found.output_tokens:,.0f}"),
+        ("output tokens a second", f"{found.tokens_per_s:,.0f}, of {found.engines} engine(s)"),
+        ("time", f"{found.hours:,.1f} hours, {found.days:,.2f} days"),
+        ("GPU-hours", _or_unknown(found.gpu_hours, "{:,.1f}")),
+        ("money", _or_unknown(found.usd, "{:,.2f} USD")),
+        ("storage", _or_unknown(found.storage_bytes and found.storage_bytes / 1e9, "{:,.3f} GB")),
+    ]
+
+
+def _or_unknown(value: float | None, form: str) -> str:
+    return "not known" if value is None else form.format(value)

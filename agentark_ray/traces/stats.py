@@ -1,0 +1,213 @@
+"""Statistics of stored traces in one pass: counts and fixed-size histograms, whatever the number.
+
+Rounds count from 0. Accuracies and rates are shares in 0..1, or None if nothing was counted.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentark_ray.config import ConfigError
+from agentark_ray.debate_rows import Row, second_looks, turn_leaves, vote_leaves
+from agentark_ray.types import DebateStatus, Verdict
+
+TOKENS = ("output_tokens", "prompt_tokens", "cached_tokens")
+COLUMNS = (
+    *("arm", "kind", "status", "verdict", "stop_reason", "wall_s", *TOKENS),
+    *vote_leaves("round", "count", "agents", "verdict"),
+    *turn_leaves("agent", "role", "round", "verdict"),
+)
+PATHS = {
+    (True, True): "kept_right",
+    (False, True): "corrected",
+    (True, False): "corrupted",
+    (False, False): "stayed_wrong",
+}
+BINS_A_DECADE = 100
+
+
+class LogHistogram:
+    """Counts of positive numbers in log-spaced bins; a percentile is within 1.2 % of the truth.
+
+    It holds at most one bin for every hundredth of a decade that occurs.
+    """
+
+    def __init__(self) -> None:
+        self.bins: Counter[int] = Counter()  # by floor(100 log10(value))
+
+    def add(self, value: float) -> None:
+        """Count a value; below a microsecond it counts as one."""
+        self.bins[math.floor(math.log10(max(value, 1e-6)) * BINS_A_DECADE)] += 1
+
+    def percentile(self, q: float) -> float | None:
+        """The middle of the bin that holds the q-th percentile, 0..100 (nearest rank)."""
+        rank = max(1, math.ceil(self.bins.total() * q / 100))
+        for number in sorted(self.bins):
+            rank -= self.bins[number]
+            if rank <= 0:
+                return 10 ** ((number + 0.5) / BINS_A_DECADE)
+        return None
+
+    def coarse(self, bins: int) -> list[tuple[float, int]]:
+        """(middle, count) of bins `bins` times as wide, in order, with an empty one at each end."""
+        merged: Counter[int] = Counter()
+        for number, count in self.bins.items():
+            merged[number // bins] += count
+        numbers = range(min(merged) - 1, max(merged) + 2) if merged else ()
+        width = bins / BINS_A_DECADE
+        return [(10 ** ((number + 0.5) * width), merged[number]) for number in numbers]
+
+
+@dataclass(slots=True)
+class Standing:
+    """Sums over votes."""
+
+    debates: int = 0
+    correct: int = 0
+    agreement: float = 0.0  # sum of shares of agents behind the leading answer
+
+    def add(self, vote: Row) -> None:
+        self.debates += 1
+        self.correct += vote["verdict"] == Verdict.CORRECT
+        self.agreement += vote["count"] / vote["agents"]
+
+    def __iadd__(self, other: "Standing") -> "Standing":
+        self.debates += other.debates
+        self.correct += other.correct
+        self.agreement += other.agreement
+        return self
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What is known so far of one arm's debates."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    stops: Counter[tuple[int, str]] = field(default_factory=Counter)  # (rounds held, reason)
+    correct: int = 0
+    ungraded: int = 0
+    held: dict[int, Standing] = field(default_factory=dict)  # by round that was held
+    ended: dict[int, Standing] = field(default_factory=dict)  # last votes, by their round
+    looks: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    wall_s: LogHistogram = field(default_factory=LogHistogram)
+
+    def add(self, row: Row) -> None:
+        """Count a row that has COLUMNS."""
+        self.statuses[row["status"]] += 1
+        self.looks.update(second_looks(row))
+        for name in TOKENS:
+            self.tokens[name] += row[name]
+        if row["status"] != DebateStatus.OK:
+            return
+        self.correct += row["verdict"] == Verdict.CORRECT
+        self.ungraded += row["verdict"] is None
+        self.wall_s.add(row["wall_s"])
+        votes = sorted(row["votes"] or (), key=lambda vote: vote["round"])
+        self.stops[len(votes), str(row["stop_reason"])] += 1
+        for vote in votes:
+            self.held.setdefault(vote["round"], Standing()).add(vote)
+        if votes:
+            self.ended.setdefault(votes[-1]["round"], Standing()).add(votes[-1])
+
+
+def tally(rows: Iterable[Row], arm: str | None = None) -> Tally:
+    """Count the rows of kind main of an arm.
+
+    Raises:
+        ConfigError: no such arm, or no arm was named and the rows are of several.
+    """
+    arms: dict[str, Tally] = {}
+    for row in rows:
+        if row["kind"] == "main":
+            arms.setdefault(row["arm"], Tally()).add(row)
+    if not arms:
+        raise ConfigError("there are no debates of kind main to count")
+    if arm is None and len(arms) > 1:
+        raise ConfigError(f"the traces are of several arms, name one: --arm {'|'.join(arms)}")
+    if arm is not None and arm not in arms:
+        raise ConfigError(f"--arm {arm}: no such arm, there is {', '.join(arms)}")
+    return arms[arm] if arm else next(iter(arms.values()))
+
+
+def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
+    """All figures as plain JSON; what cannot be known is None.
+
+    `accuracy` counts debates that did not end well as wrong, and leaves out those without a
+    verdict. `paths` compares the first round of every solver that spoke twice or more with its
+    last. `wall_s` is of debates that ended well.
+    """
+    debates = found.statuses.total()
+    prompt, cached = found.tokens["prompt_tokens"], found.tokens["cached_tokens"]
+    return {
+        "debates": debates,
+        "status": dict(found.statuses),
+        "graded": debates - found.ungraded,
+        "accuracy": _accuracy(found, found.correct),
+        "rounds": rounds(found),
+        "paths": {name: found.looks[path] for path, name in PATHS.items()},
+        "stops": [
+            {"rounds": rounds_, "reason": reason, "debates": count}
+            for (rounds_, reason), count in sorted(found.stops.items())
+        ],
+        "tokens": {name: found.tokens[name] for name in TOKENS},
+        "tokens_per_debate": {name: found.tokens[name] / debates for name in TOKENS},
+        "cached_share": cached / prompt if prompt else None,
+        "wall_s": {f"p{q}": found.wall_s.percentile(q) for q in (50, 95)},
+        "cost": None if prices is None else cost(found.tokens, debates, prices),
+    }
+
+
+def _accuracy(found: Tally, correct: int) -> float | None:
+    ok, debates = found.statuses[DebateStatus.OK], found.statuses.total()
+    nothing_graded = found.ungraded and found.ungraded == ok
+    return None if nothing_graded else correct / (debates - found.ungraded)
+
+
+def rounds(found: Tally) -> list[dict[str, Any]]:
+    """The state after every round; a debate that has stopped keeps its last vote.
+
+    `agreement` is a mean over debates that ended well, `running` the share of them that held the
+    round, `vote_accuracy` counts like `accuracy` in `stats`.
+    """
+    finished = sum(standing.debates for standing in found.ended.values())
+    stopped = Standing()
+    results = []
+    for round_ in range(max(found.held, default=-1) + 1):
+        state = Standing()
+        held = found.held.get(round_, Standing())
+        state += held
+        state += stopped
+        results.append(
+            {
+                "round": round_,
+                "vote_accuracy": _accuracy(found, state.correct),
+                "agreement": state.agreement / finished,
+                "running": held.debates / finished,
+            }
+        )
+        stopped += found.ended.get(round_, Standing())
+    return results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars a million tokens."""
+
+    output: float
+    prompt: float
+    cached: float
+
+
+def cost(tokens: Mapping[str, int], debates: int, prices: Prices) -> dict[str, float]:
+    """US dollars: by kind of token, in total, and per 1,000 debates."""
+    cached = tokens["cached_tokens"]
+    parts = {
+        "output": tokens["output_tokens"] * prices.output / 1e6,
+        "prompt": (tokens["prompt_tokens"] - cached) * prices.prompt / 1e6,
+        "cached": cached * prices.cached / 1e6,
+    }
+    total = sum(parts.values())
+    return {**parts, "total": total, "per_1000_debates": 1_000 * total / debates}
