@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from agentark_ray.config import ConfigError
+from agentark_ray.config import ConfigError, stable_hash
 from agentark_ray.tiny.path import tiny_model_path
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -61,3 +61,10 @@ def weights_bytes(model: str) -> int | None:
     if not path.is_dir():
         return None
     return sum(os.path.getsize(file) for file in path.glob("*.safetensors"))
+
+
+def template_hash(model: str) -> str:
+    """16 hex digits of the chat template of a resolved model."""
+    from transformers import AutoTokenizer
+
+    return stable_hash(AutoTokenizer.from_pretrained(model).get_chat_template())

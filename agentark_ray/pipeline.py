@@ -5,7 +5,7 @@ what they do is in traces/, train/ and evaluate/.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ray
@@ -13,12 +13,11 @@ from rich.console import Console
 
 from agentark_ray.config import Config
 from agentark_ray.console import State, watch
-from agentark_ray.debate.protocol import arm_protocol
-from agentark_ray.engine.make import models_of
+from agentark_ray.engine.make import local_models
 from agentark_ray.evaluate.examples import read_examples
 from agentark_ray.evaluate.report import render_report
 from agentark_ray.evaluate.summary import summarize
-from agentark_ray.models import resolve_model, weights_bytes
+from agentark_ray.models import resolve_model, template_hash, weights_bytes
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
 from agentark_ray.tasks.registry import TASKS
@@ -62,9 +61,7 @@ class Run:
             ConfigError, TaskError: what the user has to mend.
         """
         TASKS[self.config.tasks.name].shards(self.config.tasks, self.config.seed)
-        for ref in models_of(arm_protocol(self.config, "debate").speakers, self.model):
-            if not ref.endpoint:
-                resolve_model(ref.name)
+        local_models(self.config, self.model)
         self.folder.need_space(self._expected_bytes())
 
     def _expected_bytes(self) -> int:
@@ -74,18 +71,22 @@ class Run:
         )
         return questions * turns * BYTES_A_TURN + TRAINING_COPIES * (weights_bytes(self.model) or 0)
 
-    def execute(self) -> dict[str, Any]:
-        """Run what is not done yet; the summary of the evaluation."""
+    def execute(self, stages: Iterable[str] | None = None) -> None:
+        """Run what is not done yet of `stages`, all by default."""
         self.check()
         with self.folder.locked():
             manifest = self.folder.open(self.config, self.model)
             done = ", ".join(manifest["stages"])
             self._say(f"run folder {self.folder.uri}" + (f" (done before: {done})" if done else ""))
-            todo = {name: stage for name, stage in STAGES.items() if name not in manifest["stages"]}
+            wanted = set(STAGES if stages is None else stages) - manifest["stages"].keys()
+            todo = {name: stage for name, stage in STAGES.items() if name in wanted}
             if todo:
                 with ray_session():
                     for name, stage in todo.items():
                         self._stage(name, stage)
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of a finished evaluation."""
         return self.folder.read_json(*SUMMARY)
 
     def _stage(self, name: str, stage: Callable[["Run"], dict[str, Any]]) -> None:
@@ -119,6 +120,11 @@ class Run:
             arms = {plan.arm for plan in plans}
             generate_traces(self.folder, self.config, model, arms, name, out, progress)
         return _remote(verify_traces, self.folder, self.config, out, total)
+
+
+def template_hashes(config: Config, model: str) -> dict[str, str]:
+    """Model -> hash of its chat template: with it, a turn's messages are its exact prompt."""
+    return {name: template_hash(path) for name, path in local_models(config, model).items()}
 
 
 def _remote(function: Callable[..., Any], *args: Any) -> Any:
@@ -156,7 +162,8 @@ def questions(run: Run) -> dict[str, Any]:
 def generate(run: Run) -> dict[str, Any]:
     """Debate every training question."""
     plans = [Plan(arm="debate")]
-    return run.hold_debates("debates", run.model, Split.TRAIN, plans, "train")
+    figures = run.hold_debates("debates", run.model, Split.TRAIN, plans, "train")
+    return {**figures, "chat_templates": _remote(template_hashes, run.config, run.model)}
 
 
 def dataset(run: Run) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from agentark_ray.config import Config
+from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.base import Engine, Generate
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.retry import GuardedEngine
@@ -18,6 +19,16 @@ from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 def models_of(speakers: Sequence[Speaker], model: str) -> list[ModelRef]:
     """The distinct models that speak, in order; `model` is what a speaker without one uses."""
     return list(dict.fromkeys(speaker.model or ModelRef(name=model) for speaker in speakers))
+
+
+def local_models(config: Config, model: str) -> dict[str, str]:
+    """Name -> folder or Hugging Face id of every model of the debate that the run itself loads.
+
+    Raises:
+        ConfigError: a model's folder is not there or not whole.
+    """
+    refs = models_of(arm_protocol(config, "debate").speakers, model)
+    return {ref.name: resolve_model(ref.name) for ref in refs if not ref.endpoint}
 
 
 def make_engine(config: Config, ref: ModelRef) -> Engine:

@@ -77,7 +77,7 @@ class VllmEngine:
     ) -> Completion:
         """Render, check the length, sample. Raises TimeoutError after the deadline."""
         del agent  # every agent is this model
-        prompt_ids = self._render(messages)
+        prompt_ids = render(self._tokenizer, messages, self._template_kwargs)
         needed = len(prompt_ids) + sampling.max_tokens
         if needed > self._max_model_len:
             raise PromptTooLong(needed, self._max_model_len)
@@ -85,12 +85,6 @@ class VllmEngine:
         async with asyncio.timeout(self._timeout_s):
             output = await self._final(prompt_ids, sampling)
         return _completion(output, perf_counter() - started)
-
-    def _render(self, messages: Sequence[Message]) -> list[int]:
-        text = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, **self._template_kwargs
-        )
-        return self._tokenizer.encode(text, add_special_tokens=False)
 
     async def _final(self, prompt_ids: list[int], sampling: Sampling) -> Any:
         from vllm import SamplingParams
@@ -116,6 +110,14 @@ class VllmEngine:
         if final is None:
             raise EngineDead(f"request {request_id} ended without output")
         return final
+
+
+def render(tokenizer: Any, messages: Sequence[Message], template_kwargs: dict[str, Any]) -> Any:
+    """The token ids of a prompt, as the engine gets them."""
+    text = tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=True, **template_kwargs
+    )
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
 def _environment(cpu_kv_cache_gib: int) -> None:

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import dataset
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
+from agentark_ray.engine.vllm import render
 from agentark_ray.tiny.path import tiny_model_path
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,10 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     assert {t["status"] for t in traces} == {"ok"}
     assert all(len(t["turns"]) == 5 * len(t["votes"]) for t in traces)
     assert any(turn["cached_tokens"] for t in traces for turn in t["turns"])
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_path())
+    for trace in traces:  # a row is enough to rebuild every prompt
+        for turn in trace["turns"]:
+            assert len(render(tokenizer, turn["messages"], {})) == turn["prompt_tokens"]
 
     assert set(summary["arms"]) == {"single", "self_consistency", "debate", "student"}
     for arm in summary["arms"].values():
