@@ -17,11 +17,50 @@ if TYPE_CHECKING:
     from agentark_ray.plan import Estimate, Measured
     from agentark_ray.traces.stats import Prices, Tally
 
-app = typer.Typer(no_args_is_help=True, help="Look at stored debates, count them, export them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Generate debates, look at them, count them, export them."
+)
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
 ]
+
+GENERATE_HELP = """Debate the training questions of a config; nothing is trained or evaluated.
+
+Running the same command again continues where it stopped. `agentark run` with the same config and
+output goes on from there.
+
+Examples:
+
+  agentark traces generate jobs/configs/gsm8k.yaml tasks.path=data/gsm8k output=runs/gsm8k
+
+  agentark traces generate jobs/configs/gsm8k.yaml tasks.path=s3://b/q.parquet output=s3://b/runs/q
+"""
+
+
+@app.command(help=GENERATE_HELP)
+def generate(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Generate traces."""
+    with clear_errors():
+        loaded = load_config(config, overrides or [])
+        from rich.console import Console
+
+        from agentark_ray.pipeline import Run
+
+        run = Run(loaded, Console(stderr=True))
+        run.execute(["questions", "generate"])
+        figures = run.finished("generate")
+        if as_json:
+            _print_json(figures)
+        else:
+            print(f"traces: {run.folder.path('traces')} ({figures['rows']:,} debates)")
+
 
 SHOW_HELP = """Show one debate, turn by turn; without a choice, the first.
 

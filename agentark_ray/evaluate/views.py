@@ -28,7 +28,7 @@ GATES = {
 ANSWERS = {
     "vote": "The debate's answer is the one given most often in its last round.",
     "vote_all_rounds": (
-        "The debate's answer is the one given most often in all its rounds together."
+        "The debate's answer is the one given most often in all its rounds."
     ),
     "weighted_vote": "The debate's answer is the one behind which its agents are most confident.",
     "model": "The debate's answer is that of a model that reads the last round.",
