@@ -17,15 +17,19 @@ OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
-    """Ray is up inside. Its notices are quieted; worker logs are in Ray's session folder."""
+def ray_session(cpus: int = 4) -> Iterator[None]:
+    """Ray is up inside. Its notices are quieted; worker logs are in Ray's session folder.
+
+    A local instance has at least `cpus` logical CPUs, also on a machine with fewer: with four a
+    small machine can debate, filter and write at once.
+    """
     _set_environment()
     import ray
     from ray.util.annotations import RayDeprecationWarning
 
     # max_task_retries of Ray Data actors can only be set by an argument that 2.64 will rename.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else _local_resources()
+    local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else _local_resources(cpus)
     with _stderr_to_null():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     if threading.current_thread() is threading.main_thread():
@@ -87,10 +91,9 @@ def _protect_token() -> None:
         token.chmod(0o600)
 
 
-def _local_resources() -> dict[str, Any]:
-    """At least four logical CPUs: a small machine, too, must debate, filter and write at once."""
+def _local_resources(cpus: int) -> dict[str, Any]:
     return {
-        "num_cpus": max(4, os.cpu_count() or 1),
+        "num_cpus": max(cpus, os.cpu_count() or 1),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,
     }

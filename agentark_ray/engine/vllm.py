@@ -60,9 +60,14 @@ class VllmEngine:
         """Load the model in this event loop and answer one request (20-60 s on CPU)."""
         _environment(self._cpu_kv_cache_gib)
         from vllm import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**self._args))
+        # Batch sizes as for offline work (on CPU 256 sequences and 4,096 tokens a step, on a large
+        # GPU 1,024 and 16,384), not the fallback of 128 and 2,048.
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**self._args), usage_context=UsageContext.LLM_CLASS
+        )
         self._tokenizer: Any = self._llm.get_tokenizer()
         if asyncio.iscoroutine(self._tokenizer):
             self._tokenizer = await self._tokenizer
@@ -71,6 +76,11 @@ class VllmEngine:
     def stop(self) -> None:
         """End the engine's processes."""
         self._llm.shutdown()
+
+    @property
+    def llm(self) -> Any:
+        """The AsyncLLM; only after `start`."""
+        return self._llm
 
     async def __call__(
         self, agent: int, messages: Sequence[Message], sampling: Sampling

@@ -1,0 +1,68 @@
+"""What benchmarks share: where they print, the debate they hold, and how many at once."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from agentark_ray.config import Config, parse_config
+from agentark_ray.debate.protocol import DebateProtocol, arm_protocol
+from agentark_ray.tasks.arithmetic import questions
+from agentark_ray.types import Completion, Question, Split
+
+T = TypeVar("T")
+CONTEXT = 8192  # tokens the random model holds
+
+
+def say(text: str) -> None:
+    """Progress, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def finish(name: str, ratios: Mapping[str, float], details: Mapping[str, Any]) -> None:
+    """The result: one JSON object, the last line of stdout. Notes the machine's load."""
+    load = [round(value, 2) for value in os.getloadavg()]
+    details = {**details, "cores": os.cpu_count(), "load_average": load}
+    rounded = {key: round(value, 3) for key, value in ratios.items()}
+    print(json.dumps({"name": name, "ratios": rounded, "details": details}), flush=True)
+
+
+def debate_config(**debate: Any) -> Config:
+    """The default config with values of its section `debate` replaced."""
+    return parse_config({"debate": debate}, [], "benchmark")
+
+
+def debate_protocol(**debate: Any) -> DebateProtocol:
+    """The debate arm of `debate_config`."""
+    return arm_protocol(debate_config(**debate), "debate")
+
+
+def eval_questions(count: int) -> list[Question]:
+    """The first `count` held-out arithmetic questions."""
+    return list(questions(Split.EVAL, 0, count))
+
+
+async def gather_at_most(limit: int, jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """All jobs' results in order; at most `limit` jobs run at once, the next starts as one ends."""
+    slots = asyncio.Semaphore(limit)
+
+    async def hold(job: Callable[[], Awaitable[T]]) -> T:
+        async with slots:
+            return await job()
+
+    return await asyncio.gather(*(hold(job) for job in jobs))
+
+
+def token_sums(completions: Sequence[Completion]) -> dict[str, Any]:
+    """Completions, their tokens, and the share of prompt tokens that the prefix cache served."""
+    prompt = sum(c.prompt_tokens for c in completions)
+    cached = sum(c.cached_tokens for c in completions)
+    return {
+        "completions": len(completions),
+        "output_tokens": sum(c.output_tokens for c in completions),
+        "prompt_tokens": prompt,
+        "cached_share": round(cached / prompt, 4) if prompt else 0.0,
+        "prefilled_tokens": prompt - cached,
+    }
