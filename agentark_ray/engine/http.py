@@ -135,7 +135,7 @@ class HttpEngine:
 
     def _refusal(self, error: openai.APIStatusError) -> Exception:
         """The exception for an answer with an HTTP error status."""
-        said = self._clean(f"HTTP {error.status_code}: {_said(error)}")
+        said = self._clean(str(error))  # begins with the status
         if error.status_code >= 500 or error.status_code in (408, 409, 429):
             return EndpointError(said)
         if error.status_code in (400, 413, 422) and _TOO_LONG.search(f"{error.code} {error}"):

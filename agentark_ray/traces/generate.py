@@ -6,44 +6,64 @@ caller polls the `Progress` actor.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from pyarrow import dataset, fs
+from pyarrow import fs
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
 from agentark_ray.config import Config
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.make import models_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import need_resources
 from agentark_ray.traces.actor import DebateActor
+from agentark_ray.traces.read import trace_dataset
+from agentark_ray.traces.storage import retry_outages
 from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import DebateStatus
 
-TASK_RETRIES = 3  # of a block whose actor died
+# A block whose actor died is tried again without limit: while a lost node is not yet known to be
+# lost, Ray uses up a retry every second. What bounds a question that kills its engine each time is
+# how often one actor is replaced.
+ACTOR_RESTARTS = 10
 
 
 def generate_traces(
-    folder: RunFolder, config: Config, model: str, requests: str, out: str, progress: Any
+    folder: RunFolder,
+    config: Config,
+    model: str,
+    arms: Iterable[str],
+    requests: str,
+    out: str,
+    progress: Any,
 ) -> None:
     """Hold every debate of requests/`requests`.parquet that is not in the folder `out` yet.
+
+    `arms` are those of the requests: an actor has one engine for each model that speaks in them.
 
     Must not run twice at once in a folder.
 
     Raises:
         ConfigError: the cluster is too small; Ray Data would wait for ever.
         ray.exceptions.RayTaskError: an actor failed for good, e.g. TooManyFailures.
+        ray.exceptions.RayActorError: an actor died more than ACTOR_RESTARTS times.
     """
     engine = config.engine
-    # An engine needs a CPU beside its GPUs; the checkpoint filter and a task that reads or writes
+    speakers = [speaker for arm in arms for speaker in arm_protocol(config, arm).speakers]
+    refs = models_of(speakers, model)
+    gpus = config.gpus_per_engine * sum(not ref.endpoint for ref in refs)
+    # An actor needs a CPU beside its GPUs; the checkpoint filter and a task that reads or writes
     # need one each.
-    needs = {"CPU": engine.actors + 2, "GPU": engine.actors * config.gpus_per_engine}
+    needs = {"CPU": engine.actors + 2, "GPU": engine.actors * gpus}
     need_resources(f"engine.actors={engine.actors}", needs)
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    retry_outages(context)
     context.checkpoint_config = CheckpointConfig(
         "debate_id", folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False
     )
@@ -54,27 +74,24 @@ def generate_traces(
             .repartition(target_num_rows_per_block=engine.rows_per_block)
             .map_batches(
                 DebateActor,
-                fn_constructor_kwargs={"config": config, "model": model, "progress": progress},
+                fn_constructor_args=(config, model, refs, progress),
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(
-                    size=engine.actors,
+                    min_size=engine.actors,
+                    max_size=max(engine.actors, engine.max_actors or 1),
                     max_tasks_in_flight_per_actor=blocks_in_flight + 1,
                     max_concurrent_calls_per_actor=blocks_in_flight,
                 ),
                 num_cpus=1,
-                num_gpus=config.gpus_per_engine,
-                max_task_retries=TASK_RETRIES,
+                num_gpus=gpus,
+                max_restarts=ACTOR_RESTARTS,
+                max_task_retries=-1,
             )
         )
         traces.write_parquet(folder.path(out), compression="zstd")
     finally:
         context.checkpoint_config = None
-
-
-def trace_dataset(folder: RunFolder, out: str) -> dataset.Dataset:
-    """The traces of a folder, to be read lazily; pending files are ignored."""
-    return dataset.dataset(folder.inner(out), filesystem=folder.filesystem, format="parquet")
 
 
 def count_traces(folder: RunFolder, out: str) -> dict[str, int]:

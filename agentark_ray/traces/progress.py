@@ -3,8 +3,10 @@
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +51,10 @@ class Progress:
         """The sums, and the seconds since the first engine was ready (0.0 before)."""
         seconds = 0.0 if self._started is None else time.monotonic() - self._started
         return Counts(started=self._started, **self._sums), seconds
+
+
+def start_progress(total: int, max_failed: int) -> Any:
+    """A Progress on the driver's node: losing another node must not end the job."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote: Any = Progress
+    return remote.options(scheduling_strategy=here).remote(total, max_failed)

@@ -10,14 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 
-from agentark_ray.config import Config, parse_config
+from agentark_ray.config import parse_config
 from agentark_ray.debate.layouts import LAYOUTS
 from agentark_ray.engine.base import PromptTooLong
 from agentark_ray.grading.numeric import NUMERIC
@@ -31,36 +30,13 @@ from agentark_ray.traces.generate import (
     trace_dataset,
     verify_traces,
 )
-from agentark_ray.traces.progress import Progress
+from agentark_ray.traces.progress import start_progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.traces.schema import TRACE_SCHEMA
 from agentark_ray.types import Split
+from tests.ray.helpers import config_for, hold
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(240)]
-
-
-def config_for(tmp_path: Path, questions: Path, *overrides: str) -> Config:
-    values = [
-        f"output={tmp_path}/run",
-        "tasks.name=gsm8k",
-        f"tasks.path={questions}",
-        "engine.type=scripted",
-        "engine.rows_per_block=4",
-        "engine.in_flight=8",
-        "debate.agents=3",
-    ]
-    return parse_config({}, [*values, *overrides], "test")
-
-
-def hold(config: Config, plans: list[Plan] | None = None) -> tuple[RunFolder, int]:
-    folder = RunFolder(config.output)
-    folder.open(config, "m")
-    write_questions(folder, config)
-    plans = plans or [Plan(arm="debate")]
-    total = write_requests(folder, config, "m", Split.TRAIN, plans, "train")
-    allowed = int(total * config.engine.max_failed_fraction)
-    generate_traces(folder, config, "m", "train", "traces", Progress.remote(total, allowed))
-    return folder, total
 
 
 def test_every_question_becomes_one_whole_row(
@@ -145,10 +121,10 @@ def test_a_job_that_fails_as_a_whole_stops(
     folder.open(config, "m")
     write_questions(folder, config)
     total = write_requests(folder, config, "m", Split.TRAIN, [Plan(arm="debate")], "train")
-    progress: Any = Progress.remote(total, 2)
+    progress = start_progress(total, 2)
     ray.get(progress.add.remote({"done": 3, "failed": 3}, "OSError: planted"))
     with pytest.raises(Exception, match=r"3 of \d+ debates failed.*OSError: planted"):
-        generate_traces(folder, config, "m", "train", "traces", progress)
+        generate_traces(folder, config, "m", ["debate"], "train", "traces", progress)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +191,7 @@ KILLED = """
 import sys
 from agentark_ray.config import parse_config
 from agentark_ray.session import ray_session
-from tests.ray.test_generate import hold
+from tests.ray.helpers import hold
 with ray_session():
     hold(parse_config({}, sys.argv[1:], "test"))
 """
