@@ -60,7 +60,7 @@ class EngineConfig(Section):
     """Further attempts at a completion that failed."""
     endpoint_retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 5
     """Attempts at an endpoint that says 429 or 5xx, with growing pauses."""
-    endpoint_concurrency: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 32
+    endpoint_concurrency: Annotated[int, Field(ge=1, le=1000, json_schema_extra=OPERATIONAL)] = 32
     """Requests an actor has open at one endpoint."""
     endpoint_logprobs: bool = False
     """Ask endpoints for log-probabilities, which `weighted_vote` needs; not all give them."""

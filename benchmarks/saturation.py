@@ -75,7 +75,10 @@ async def straight(args: argparse.Namespace, model: str, prompts: list[Any]) -> 
     )
     await engine.start()
     params = SamplingParams(
-        temperature=1.0, max_tokens=args.tokens, output_kind=RequestOutputKind.FINAL_ONLY
+        temperature=1.0,
+        max_tokens=args.tokens,
+        logprobs=0,  # the job's traces hold each completion's mean log-probability
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
     async def ask(index: int) -> int:

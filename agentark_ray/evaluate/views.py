@@ -27,9 +27,7 @@ GATES = {
 }
 ANSWERS = {
     "vote": "The debate's answer is the one given most often in its last round.",
-    "vote_all_rounds": (
-        "The debate's answer is the one given most often in all its rounds."
-    ),
+    "vote_all_rounds": ("The debate's answer is the one given most often in all its rounds."),
     "weighted_vote": "The debate's answer is the one behind which its agents are most confident.",
     "model": "The debate's answer is that of a model that reads the last round.",
     "judge": "The debate's answer is the one a judge chooses from the last round.",
