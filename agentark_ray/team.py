@@ -65,7 +65,8 @@ class DebateConfig(Speakers):
     layout: Literal["paper", "shared"] = "paper"
     stop: Literal["fixed", "unanimous", "stable", "quorum"] = "unanimous"
     quorum: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of agents behind one answer that ends the debate with `stop: quorum`."""
+    """Share of the agents behind one answer that ends the debate with `stop: quorum`; as many are
+    asked first, and the others only if these disagree."""
     aggregate: Aggregate = "vote"
     """How the last round (or all) becomes one answer."""
 

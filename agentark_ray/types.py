@@ -149,7 +149,7 @@ class Vote:
     round: int
     answer: str | None
     count: int  # agents behind it
-    agents: int  # agents asked
+    agents: int  # agents asked; with a quorum not all may have been
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

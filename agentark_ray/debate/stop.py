@@ -7,22 +7,23 @@ from agentark_ray.types import StopReason, Vote
 
 # answers_R_A[r][a]: the extracted answer of agent a in round r, or None.
 Answers = Sequence[Sequence[str | None]]
-Stop = Callable[[Vote, Answers, Equal, float], StopReason | None]
+# `quorum` is the number of agents behind one answer that ends the debate.
+Stop = Callable[[Vote, Answers, Equal, int], StopReason | None]
 
 
-def fixed(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
+def fixed(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: int) -> StopReason | None:
     """Never before the last round."""
     return None
 
 
 def when_unanimous(
-    vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float
+    vote: Vote, answers_R_A: Answers, equal: Equal, quorum: int
 ) -> StopReason | None:
     """Everybody gives the same answer."""
     return StopReason.UNANIMOUS if unanimous(vote) else None
 
 
-def when_stable(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
+def when_stable(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: int) -> StopReason | None:
     """Everybody agrees, or nobody changed their answer since the round before."""
     if unanimous(vote):
         return StopReason.UNANIMOUS
@@ -35,9 +36,9 @@ def when_stable(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -
     return StopReason.STABLE if same else None
 
 
-def when_quorum(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: float) -> StopReason | None:
-    """At least the share `quorum` of the agents gives the leading answer."""
-    return StopReason.QUORUM if vote.count >= quorum * vote.agents else None
+def when_quorum(vote: Vote, answers_R_A: Answers, equal: Equal, quorum: int) -> StopReason | None:
+    """At least `quorum` agents give the leading answer."""
+    return StopReason.QUORUM if vote.count >= quorum else None
 
 
 def _same(before: str | None, now: str | None, equal: Equal) -> bool:

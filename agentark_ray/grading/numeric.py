@@ -7,6 +7,7 @@ Extraction tries, in this order, the last `\\boxed{...}`, the last `#### ...`, t
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from agentark_ray.grading.base import Grader
 
@@ -37,6 +38,7 @@ def extract_answer(text: str) -> str | None:
     return _normal(found_all[-1]) if found_all else None
 
 
+@lru_cache(4096)
 def parse(answer: str) -> Fraction | None:
     """The exact value of an extracted answer, or None if it is not a finite number."""
     try:

@@ -7,7 +7,7 @@ and one set of slots, so a slow debate of one block never keeps another block's 
 import asyncio
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,26 +33,38 @@ class TooManyFailures(RuntimeError):
 
 
 class Slots:
-    """`size` debates at once; an exclusive one waits for all of them and runs alone."""
+    """`size` debates at once, first come first served; an exclusive one runs alone."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._used = 0
-        self._changed = asyncio.Condition()
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def hold(self, exclusive: bool) -> AsyncIterator[None]:
         """Hold one slot, or all of them."""
         need = self._size if exclusive else 1
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._used + need <= self._size)
-            self._used += need
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((need, ready))
+        self._admit()
         try:
+            await ready
             yield
         finally:
-            async with self._changed:
-                self._used -= need
-                self._changed.notify_all()
+            if ready.done() and not ready.cancelled():
+                self._free += need
+            self._admit()
+
+    def _admit(self) -> None:
+        """Wake those whose turn it is, and nobody else: thousands may wait."""
+        while self._waiting:
+            need, ready = self._waiting[0]
+            if not ready.cancelled():
+                if need > self._free:
+                    return
+                self._free -= need
+                ready.set_result(None)
+            self._waiting.popleft()
 
 
 class DebateActor:

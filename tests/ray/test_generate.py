@@ -251,3 +251,24 @@ async def test_an_exclusive_slot_runs_alone() -> None:
     assert all(count == 1 for exclusive, count in seen if exclusive)
     assert max(count for _, count in seen) == 3
     assert len(seen) == 12
+
+
+async def test_a_cancelled_wait_takes_no_slot() -> None:
+    slots = Slots(2)
+    order: list[str] = []
+
+    async def job(name: str, exclusive: bool = False) -> None:
+        async with slots.hold(exclusive):
+            order.append(name)
+            await asyncio.sleep(0.02)
+
+    tasks = [asyncio.create_task(job(name)) for name in "ab"]
+    await asyncio.sleep(0)
+    alone = asyncio.create_task(job("alone", exclusive=True))
+    last = asyncio.create_task(job("last"))
+    await asyncio.sleep(0)
+    alone.cancel()
+    await asyncio.gather(*tasks, last)
+    assert order == ["a", "b", "last"]
+    async with asyncio.timeout(1):
+        await job("all", exclusive=True)

@@ -122,7 +122,7 @@ async def test_rules_stop_where_they_would_have_stopped() -> None:
     assert (quorum.rounds, quorum.right) == ([1, 1, 1], [True, False, True])
     assert {"fixed", "unanimous", "stable", "quorum_0.6"} <= set(rules())
     figures = against(quorum, fixed)
-    assert figures["token_ratio"] == 3.0  # 27 tokens over 9
+    assert figures["token_ratio"] == 3.857  # 27 tokens over 2 + 2 + 3
     assert figures["points_lost"] == pytest.approx(-33.33)
     assert (figures["only_rule_right"], figures["only_fixed_right"]) == (2, 1)
 

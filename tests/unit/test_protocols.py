@@ -106,7 +106,7 @@ def test_random_peers_differ_between_questions_and_stay_for_one() -> None:
 def test_stable_needs_the_same_answers_twice() -> None:
     def rule(*answers_R_A: Sequence[str | None]) -> str | None:
         vote = majority(len(answers_R_A) - 1, answers_R_A[-1], equal)
-        return when_stable(vote, answers_R_A, equal, 0.0)
+        return when_stable(vote, answers_R_A, equal, 0)
 
     assert rule(["1", "2"]) is None
     assert rule(["1", "2"], ["1.0", "2"]) == "stable"
@@ -116,12 +116,27 @@ def test_stable_needs_the_same_answers_twice() -> None:
     assert rule(["7", "7"]) == "unanimous"
 
 
-@pytest.mark.parametrize(
-    ("quorum", "expected"), [(0.6, "quorum"), (0.61, None), (0.2, "quorum"), (1.0, None)]
-)
-def test_quorum_is_a_share_of_all_agents(quorum: float, expected: str | None) -> None:
+@pytest.mark.parametrize(("quorum", "expected"), [(3, "quorum"), (4, None), (1, "quorum")])
+def test_quorum_is_a_number_of_equal_answers(quorum: int, expected: str | None) -> None:
     answers = [["1", "1", "1", "2", None]]
     assert when_quorum(majority(0, answers[0], equal), answers, equal, quorum) == expected
+
+
+def test_a_quorum_that_agrees_spares_the_others() -> None:
+    debate = hold(Script(*[["#### 4"]] * 5), stop="quorum", quorum=0.6)
+    assert (debate.stop_reason, len(debate.turns), debate.final_answer) == ("quorum", 3, "4")
+    assert [(v.count, v.agents) for v in debate.votes] == [(3, 3)]
+
+
+def test_the_others_speak_when_the_quorum_disagrees() -> None:
+    first = ["#### 4", "#### 5", "#### 4", "#### 4", "#### 6"]
+    debate = hold(Script(*[[text] for text in first]), stop="quorum", quorum=0.6)
+    assert (debate.stop_reason, len(debate.turns), debate.final_answer) == ("quorum", 5, "4")
+    assert [(v.count, v.agents) for v in debate.votes] == [(3, 5)]
+    lines = [["#### 4"] * 2, ["#### 5"] * 2, ["#### 4"] * 2, ["#### 6", "#### 4"], ["#### 7"] * 2]
+    debate = hold(Script(*lines), stop="quorum", quorum=0.6)
+    assert (debate.stop_reason, len(debate.turns), debate.final_answer) == ("quorum", 10, "4")
+    assert [(v.count, v.agents) for v in debate.votes] == [(2, 5), (3, 5)]
 
 
 def test_a_stable_debate_stops_after_the_second_round() -> None:

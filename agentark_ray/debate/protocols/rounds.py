@@ -6,6 +6,7 @@ one round is self-consistency (2203.11171); one agent, two rounds and the layout
 self-correction probe.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from agentark_ray.debate.layouts import LAYOUTS
 from agentark_ray.debate.stop import STOPS
 from agentark_ray.debate.talk import Outcome, Talk
 from agentark_ray.debate.topology import Peers, peers
+from agentark_ray.debate.vote import majority
 from agentark_ray.types import Message, Speaker, StopReason, Turn
 
 
@@ -38,23 +40,39 @@ class Rounds:
         """Rounds until the stopping rule or the last one, then the aggregation."""
         texts_R_A: list[list[str]] = []
         answers_R_A: list[list[str | None]] = []
-        said: Sequence[Turn] = []
         reason: StopReason | None = None
         peers_A = self._peers(talk.question.question_id)
         for round_ in range(self.rounds):
-            prompts = {
-                agent: partial(self._messages, talk, tuple(texts_R_A), agent, peers_A[agent])
-                for agent in range(self.agents)
-            }
-            said = await talk.ask_all(round_, prompts, rounds=round_)
+            said: list[Turn] = []
+            for wave in self._waves():
+                prompts = {
+                    agent: partial(self._messages, talk, tuple(texts_R_A), agent, peers_A[agent])
+                    for agent in wave
+                }
+                said += await talk.ask_all(round_, prompts, rounds=round_)
+                if len(said) < self.agents and self._reason(talk, [*answers_R_A, _answers(said)]):
+                    break
             texts_R_A.append([turn.completion.text for turn in said])
-            answers_R_A.append([turn.answer for turn in said])
-            vote = talk.vote(round_, answers_R_A[-1])
-            reason = STOPS[self.stop](vote, answers_R_A, talk.grader.equal, self.quorum)
+            answers_R_A.append(_answers(said))
+            talk.vote(round_, answers_R_A[-1])
+            reason = self._reason(talk, answers_R_A)
             if reason:
                 break
         answer = await AGGREGATES[self.aggregate](talk, self.agents)
         return Outcome(answer=answer, stop_reason=reason or StopReason.ROUNDS)
+
+    def _waves(self) -> tuple[range, ...]:
+        """Agents asked at once: a quorum first, for if it agrees, the others need not speak."""
+        first = self._quorum() if self.stop == "quorum" else self.agents
+        return tuple(wave for wave in (range(first), range(first, self.agents)) if wave)
+
+    def _quorum(self) -> int:
+        return math.ceil(self.quorum * self.agents)
+
+    def _reason(self, talk: Talk, answers_R_A: Sequence[Sequence[str | None]]) -> StopReason | None:
+        equal = talk.grader.equal
+        vote = majority(len(answers_R_A) - 1, answers_R_A[-1], equal)
+        return STOPS[self.stop](vote, answers_R_A, equal, self._quorum())
 
     def _peers(self, question_id: str) -> Peers:
         seed = self.seed ^ int(question_id, 16) if self.topology == "random" else 0
@@ -76,3 +94,7 @@ class Rounds:
             self.speakers[agent].persona,
             peers_of,
         )
+
+
+def _answers(turns: Sequence[Turn]) -> list[str | None]:
+    return [turn.answer for turn in turns]
