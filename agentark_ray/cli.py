@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from agentark_ray import cli_traces
-from agentark_ray.cli_base import JsonFlag, clear_errors, stdout
+from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
 from agentark_ray.config import ConfigError, load_config
 
 app = typer.Typer(
@@ -33,10 +33,8 @@ Examples:
 
 @app.command(help=RUN_HELP)
 def run(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
-    ] = None,
+    config: ConfigArgument,
+    overrides: Overrides = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run every stage that is not done yet."""

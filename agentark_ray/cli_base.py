@@ -1,4 +1,4 @@
-"""What all commands share: the flag --json, the console, and errors that a user can read."""
+"""What all commands share: arguments, the console, and errors that a user can read."""
 
 import sys
 from collections.abc import Iterator
@@ -13,6 +13,10 @@ from agentark_ray.tasks.base import TaskError
 if TYPE_CHECKING:
     from rich.console import Console
 
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentark_ray.cli_base import JsonFlag, clear_errors, stdout
+from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
 from agentark_ray.config import ConfigError, load_config
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ Examples:
 
 @app.command(help=GENERATE_HELP)
 def generate(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
-    ] = None,
+    config: ConfigArgument,
+    overrides: Overrides = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Generate traces."""
@@ -286,10 +284,8 @@ Examples:
 
 
 def plan(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
-    ] = None,
+    config: ConfigArgument,
+    overrides: Overrides = None,
     questions: Annotated[
         int | None, typer.Option(min=1, help="Default: the config's tasks.train_questions.")
     ] = None,
