@@ -34,9 +34,10 @@ def refused(*args: str) -> str:
         ("output=README.md/run", "cannot write the run folder"),
     ],
 )
-def test_bad_input_is_named_before_ray_starts(override: str, expected: str, tmp_path: Path) -> None:
-    questions = ROOT / "jobs/configs/gsm8k.yaml"  # any file that exists; it is not read
-    values = [f"output={tmp_path}/run", f"tasks.path={questions}", override]
+def test_bad_input_is_named_before_ray_starts(
+    override: str, expected: str, tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    values = [f"output={tmp_path}/run", f"tasks.path={gsm8k_file(2)}", override]
     error = refused("jobs/configs/gsm8k.yaml", *values)
     assert expected in error
     assert len(error.strip().splitlines()) == 1
