@@ -231,6 +231,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_the_storage_is_gone_for_a_while(
     tmp_path: Path, disk: Callable[[str], None], tell_loss: Callable[[float], None]
 ) -> None:
