@@ -76,13 +76,14 @@ SOLVERS = (Role.AGENT, Role.AFFIRMATIVE, Role.NEGATIVE, Role.SOLVER)  # whose tu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question with its gold answer."""
+    """A question with its gold answer, if it has one."""
 
     question_id: str  # stable content hash, unique within a split
     text: str
-    gold: str
+    gold: str | None
     task: str  # a key of tasks.registry.TASKS
     split: str  # a Split
+    aliases: Sequence[str] = ()  # answers that are as right as `gold`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,6 @@ class Talk:
                 messages=tuple(messages),
                 completion=completion,
                 answer=answer,
-                verdict=self.grader.verdict(answer, self.question.gold),
+                verdict=self.grader.verdict(answer, self.question.gold, self.question.aliases),
             )
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,22 +1,44 @@
 """What a grader is: how answers of one kind are asked for, extracted and compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agentark_ray.types import Verdict
 
 
+class GradingTimeout(Exception):
+    """A comparison took longer than its deadline; nothing is known about the answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grader:
-    """The functions of one answer kind. `equal` is reflexive and symmetric."""
+    """The functions of one answer kind. `equal` is reflexive and symmetric, and may time out.
+
+    All are safe to call from any thread.
+    """
 
     name: str
     instruction: str  # ends every question, so that answers come in a form `extract` finds
     extract: Callable[[str], str | None]
-    equal: Callable[[str, str], bool]
+    equal: Callable[[str, str], bool]  # raises GradingTimeout
+    slow: bool = False  # may take milliseconds and more: event loops call it in a thread
 
-    def verdict(self, answer: str | None, gold: str) -> Verdict:
-        """The verdict on an extracted answer; `gold` is an extracted answer too."""
+    def verdict(
+        self, answer: str | None, gold: str | None, aliases: Sequence[str] = ()
+    ) -> Verdict | None:
+        """The verdict on an extracted answer; gold and aliases are extracted answers too.
+
+        None where there is no gold answer to compare with.
+        """
+        if gold is None:
+            return None
         if answer is None:
             return Verdict.UNPARSABLE
-        return Verdict.CORRECT if self.equal(answer, gold) else Verdict.INCORRECT
+        timed_out = False
+        for right in (gold, *aliases):
+            try:
+                if self.equal(answer, right):
+                    return Verdict.CORRECT
+            except GradingTimeout:
+                timed_out = True
+        return Verdict.TIMEOUT if timed_out else Verdict.INCORRECT

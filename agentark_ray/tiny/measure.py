@@ -15,12 +15,12 @@ import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from agentark_ray.debate.layouts import LAYOUTS, Layout
-from agentark_ray.grading.numeric import INSTRUCTION, equal, extract_answer
+from agentark_ray.grading.numeric import INSTRUCTION, NUMERIC, extract_answer
 from agentark_ray.tasks.arithmetic import questions
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.tiny.sampler import sample
 from agentark_ray.tiny.tokenizer import prompt_text
-from agentark_ray.types import Question, Split
+from agentark_ray.types import Question, Split, Verdict
 
 AGENTS = 5
 TEMPERATURE = 0.7
@@ -28,8 +28,7 @@ Sampler = Callable[[Sequence[str], float], list[str]]  # (prompts, temperature) 
 
 
 def is_right(question: Question, text: str) -> bool:
-    answer = extract_answer(text)
-    return answer is not None and equal(answer, question.gold)
+    return NUMERIC.verdict(extract_answer(text), question.gold) == Verdict.CORRECT
 
 
 def share(flags: Sequence[bool]) -> float:
@@ -41,8 +40,8 @@ def vote_accuracy(asked: Sequence[Question], texts_Q_A: Sequence[Sequence[str]])
     """How often the most frequent answer is right; ties go to the first agent."""
     won = []
     for question, texts in zip(asked, texts_Q_A, strict=True):
-        leader = Counter(str(extract_answer(text)) for text in texts).most_common(1)[0][0]
-        won.append(equal(leader, question.gold))
+        leader = Counter(extract_answer(text) for text in texts).most_common(1)[0][0]
+        won.append(NUMERIC.verdict(leader, question.gold) == Verdict.CORRECT)
     return share(won)
 
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from agentark_ray.types import SOLVERS, Debate, Question, Speaker
 
-VERSION = "2"
+VERSION = "3"
 
 _QUESTION_FIELDS = [
     pa.field("question_id", pa.string()),
     pa.field("question", pa.string()),
     pa.field("gold", pa.string()),
+    pa.field("aliases", pa.list_(pa.string())),  # answers that are as right as the gold one
     pa.field("task", pa.string()),
     pa.field("split", pa.string()),
 ]
@@ -88,6 +89,7 @@ def question_row(question: Question) -> dict[str, Any]:
         "question_id": question.question_id,
         "question": question.text,
         "gold": question.gold,
+        "aliases": list(question.aliases),
         "task": question.task,
         "split": question.split,
     }
@@ -99,6 +101,7 @@ def row_question(row: Mapping[str, Any]) -> Question:
         question_id=row["question_id"],
         text=row["question"],
         gold=row["gold"],
+        aliases=tuple(row["aliases"]),
         task=row["task"],
         split=row["split"],
     )
@@ -107,7 +110,7 @@ def row_question(row: Mapping[str, Any]) -> Question:
 def trace_row(
     request: Mapping[str, Any],
     debate: Debate,
-    vote_verdicts: Sequence[str],
+    vote_verdicts: Sequence[str | None],
     *,
     model: str,
     speakers: Sequence[Speaker],
