@@ -16,7 +16,7 @@ ROOT = Path(agentark_ray.__file__).parent
 # Lowest first. A module may import its own component and what is in a lower row, never its row.
 # A dotted name takes a module or a sub-package out of its package.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("types", "section", "console", "location", "tiny.path", "page"),
+    ("types", "section", "console", "location", "tiny.path", "page", "similar"),
     ("team",),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows", "plan"),
