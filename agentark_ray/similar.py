@@ -18,12 +18,13 @@ SHINGLE = 3  # words
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts that put no blanks between words
 _WORD = re.compile(rf"[{_UNSPACED}]|\d+(?:[.,]\d+)*|(?:(?![{_UNSPACED}])[^\W\d])+|[^\w\s]")
-_NUMERALS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
-    " hundred thousand million billion half third quarter once twice thrice double triple dozen"
-    " first second fourth fifth sixth seventh eighth ninth tenth".split()
-)
+_NUMERAL_WORDS = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
+    hundred thousand million billion half third quarter once twice thrice double triple dozen
+    first second fourth fifth sixth seventh eighth ninth tenth
+"""
+_NUMERALS = frozenset(_NUMERAL_WORDS.split())
 
 
 def words(text: str) -> list[str]:
