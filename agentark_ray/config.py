@@ -16,24 +16,9 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from agentark_ray.questions import TasksConfig
 from agentark_ray.section import OPERATIONAL, ConfigError, Section
 from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
-
-
-class TasksConfig(Section):
-    """Where the questions come from."""
-
-    name: Literal["arithmetic", "gsm8k"] = "arithmetic"
-    path: str | None = None
-    """A file (.jsonl, .csv, .parquet) or a folder with train and test files: local, s3://, gs:// or
-    hf://datasets/OWNER/NAME; records are as the task publishes them."""
-    eval_path: str | None = None
-    """Held-out questions; without it a share of `path` is held out by question id."""
-    eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    train_questions: Annotated[int, Field(ge=1)] | None = None
-    """At most this many training questions; null for all."""
-    eval_questions: Annotated[int, Field(ge=1)] | None = None
-    """At most this many held-out questions; null for all."""
 
 
 class EngineConfig(Section):
