@@ -151,6 +151,7 @@ class Vote:
     answer: str | None
     count: int  # agents behind it
     agents: int  # agents asked; with a quorum not all may have been
+    verdict: str | None  # a Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

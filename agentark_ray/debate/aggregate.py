@@ -24,7 +24,7 @@ async def vote(talk: Talk, speaker: int) -> str | None:
 
 async def vote_all_rounds(talk: Talk, speaker: int) -> str | None:
     """The leading answer over all rounds together."""
-    return majority(0, [turn.answer for turn in talk.turns], talk.grader.equal).answer
+    return majority([turn.answer for turn in talk.turns], talk.equal)[0]
 
 
 async def weighted_vote(talk: Talk, speaker: int) -> str | None:
@@ -34,7 +34,7 @@ async def weighted_vote(talk: Talk, speaker: int) -> str | None:
     group wins where sums are equal.
     """
     turns = last_round(talk)
-    groups = clusters([turn.answer for turn in turns], talk.grader.equal)
+    groups = clusters([turn.answer for turn in turns], talk.equal)
     if not groups:
         return None
     best = max(groups, key=lambda group: math.fsum(_confidence(turns[a]) for a in group))

@@ -36,9 +36,7 @@ async def run_debate(
         turns=tuple(talk.turns),
         votes=tuple(talk.votes),
         final_answer=answer,
-        final_verdict=(
-            grader.verdict(answer, question.gold, question.aliases) if outcome else None
-        ),
+        final_verdict=talk.verdict(answer) if outcome else None,
         stop_reason=outcome.stop_reason if outcome else None,
         status=_status(error),
         error_type=type(error).__name__ if error else None,

@@ -1,14 +1,15 @@
 """What a protocol works with: asking speakers, counting votes, a record that survives failures."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from agentark_ray.debate.vote import majority
 from agentark_ray.engine.base import Generate, PromptTooLong
-from agentark_ray.grading.base import Grader
-from agentark_ray.types import Message, Question, Speaker, StopReason, Turn, Vote
+from agentark_ray.grading.base import Grader, GradingTimeout
+from agentark_ray.types import Message, Question, Speaker, StopReason, Turn, Verdict, Vote
 
 # Messages of a turn with the oldest n rounds left out.
 Prompt = Callable[[int], list[Message]]
@@ -52,6 +53,8 @@ class Talk:
         self.votes: list[Vote] = []
         self._protocol = protocol
         self._generate = generate
+        self._verdicts: dict[str | None, Verdict | None] = {}
+        self._equal: dict[frozenset[str], bool] = {}
 
     def speaker(self, agent: int) -> Speaker:
         """One of the protocol's speakers."""
@@ -66,18 +69,49 @@ class Talk:
         self, round_: int, prompts: dict[int, Prompt], rounds: int = 0
     ) -> Sequence[Turn]:
         """Turns of several speakers, who answer at the same time and do not see each other."""
-        async with asyncio.TaskGroup() as group:
-            asked = [
-                group.create_task(self._turn(round_, agent, prompt, rounds))
-                for agent, prompt in prompts.items()
-            ]
-        said = [task.result() for task in asked]
+        if len(prompts) == 1:  # no task is needed
+            said = [await self._turn(round_, *item, rounds) for item in prompts.items()]
+        else:
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(self._turn(round_, agent, prompt, rounds))
+                    for agent, prompt in prompts.items()
+                ]
+            said = [task.result() for task in asked]
         self.turns += said
+        if self.grader.slow:
+            await asyncio.to_thread(self._compare_all)
         return said
 
+    def equal(self, a: str, b: str) -> bool:
+        """Whether two answers are equal; a comparison that timed out says no."""
+        if a == b:
+            return True
+        pair = frozenset((a, b))
+        if pair not in self._equal:
+            try:
+                self._equal[pair] = self.grader.equal(a, b)
+            except GradingTimeout:
+                self._equal[pair] = False
+        return self._equal[pair]
+
+    def verdict(self, answer: str | None) -> Verdict | None:
+        """The grader's verdict on an answer."""
+        if answer not in self._verdicts:
+            question = self.question
+            found = self.grader.verdict(answer, question.gold, question.aliases)
+            self._verdicts[answer] = found
+        return self._verdicts[answer]
+
     def vote(self, round_: int, answers_A: Sequence[str | None]) -> Vote:
-        """Count equal answers of a round."""
-        self.votes.append(majority(round_, answers_A, self.grader.equal))
+        """Count a round's answers so far; the last count of a round stays on the record."""
+        if self.votes and self.votes[-1].round == round_:
+            self.votes.pop()
+        answer, count = majority(answers_A, self.equal)
+        verdict = self.verdict(answer)
+        self.votes.append(
+            Vote(round=round_, answer=answer, count=count, agents=len(answers_A), verdict=verdict)
+        )
         return self.votes[-1]
 
     async def _turn(self, round_: int, agent: int, prompt: Prompt, rounds: int) -> Turn:
@@ -91,7 +125,10 @@ class Talk:
                 if self._protocol.too_long == "fail" or dropped == rounds:
                     raise
                 continue
-            answer = self.grader.extract(completion.text)
+            if self.grader.slow:
+                answer, verdict = await asyncio.to_thread(self._grade, completion.text)
+            else:
+                answer, verdict = self._grade(completion.text)
             return Turn(
                 agent=agent,
                 role=speaker.role,
@@ -99,6 +136,16 @@ class Talk:
                 messages=tuple(messages),
                 completion=completion,
                 answer=answer,
-                verdict=self.grader.verdict(answer, self.question.gold, self.question.aliases),
+                verdict=verdict,
             )
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _grade(self, text: str) -> tuple[str | None, Verdict | None]:
+        answer = self.grader.extract(text)
+        return answer, self.verdict(answer)
+
+    def _compare_all(self) -> None:
+        """Every pair of answers, so that no vote has to wait for a slow grader."""
+        answers = sorted({turn.answer for turn in self.turns if turn.answer is not None})
+        for a, b in itertools.combinations(answers, 2):
+            self.equal(a, b)

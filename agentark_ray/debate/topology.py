@@ -1,5 +1,7 @@
 """Who reads whom: the peers of every agent."""
 
+from functools import lru_cache
+
 import networkx
 
 Peers = tuple[tuple[int, ...], ...]  # by agent, in agent order
@@ -26,6 +28,7 @@ def random_regular(agents: int, degree: int, seed: int) -> Peers:
     return tuple(tuple(sorted(graph[a])) for a in range(agents))
 
 
+@lru_cache(1024)
 def peers(topology: str, agents: int, degree: int, seed: int) -> Peers:
     """The peers of every agent; `degree` and `seed` matter for `random` only.
 

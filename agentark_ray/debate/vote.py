@@ -10,29 +10,27 @@ Equal = Callable[[str, str], bool]
 def clusters(answers_A: Sequence[str | None], equal: Equal) -> list[list[int]]:
     """Agents grouped by equal answers, largest group first; agents without answer are left out.
 
-    Groups of equal size keep the order of their first agent.
+    Answers that are linked by a chain of equal ones share a group, so that the groups do not depend
+    on the order of agents even where equality is not transitive. Groups of equal size are in the
+    order of their first agents.
     """
-    groups: list[list[int]] = []
+    said: dict[str, list[int]] = {}
     for agent, answer in enumerate(answers_A):
-        if answer is None:
-            continue
-        for group in groups:
-            first = answers_A[group[0]]
-            if first is not None and equal(first, answer):
-                group.append(agent)
-                break
-        else:
-            groups.append([agent])
-    return sorted(groups, key=lambda group: -len(group))
+        if answer is not None:
+            said.setdefault(answer, []).append(agent)
+    groups: list[list[str]] = []
+    for answer in said:
+        linked = [group for group in groups if any(equal(other, answer) for other in group)]
+        groups = [group for group in groups if group not in linked]
+        groups.append([*(other for group in linked for other in group), answer])
+    agents = [sorted(agent for answer in group for agent in said[answer]) for group in groups]
+    return sorted(agents, key=lambda group: (-len(group), group[0]))
 
 
-def majority(round_: int, answers_A: Sequence[str | None], equal: Equal) -> Vote:
-    """The leading answer of a round; its count is 0 and its answer None if nobody answered."""
+def majority(answers_A: Sequence[str | None], equal: Equal) -> tuple[str | None, int]:
+    """The leading answer and how many agents gave it; None and 0 if nobody answered."""
     groups = clusters(answers_A, equal)
-    if not groups:
-        return Vote(round=round_, answer=None, count=0, agents=len(answers_A))
-    leader = groups[0]
-    return Vote(round=round_, answer=answers_A[leader[0]], count=len(leader), agents=len(answers_A))
+    return (answers_A[groups[0][0]], len(groups[0])) if groups else (None, 0)
 
 
 def unanimous(vote: Vote) -> bool:

@@ -7,7 +7,10 @@ until that file exists, which the fault makes.
 
 import asyncio
 import hashlib
+import math
+import os
 import re
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +19,9 @@ from typing import Literal
 from agentark_ray.engine.base import EngineDead, PromptTooLong
 from agentark_ray.types import Completion, FinishReason, Message, Sampling
 
-# What happens on POISON: this completion fails, all completions hang from now on, the engine dies.
-Fault = Literal["none", "raise", "hang", "exit"]
+# What happens on POISON: this completion fails, all completions hang from now on, the engine dies,
+# its process is killed.
+Fault = Literal["none", "raise", "hang", "exit", "kill"]
 
 _POISON = re.compile(r"\bPOISON(?::(\S+))?")
 
@@ -29,7 +33,7 @@ def _words(messages: Sequence[Message]) -> int:
 class ScriptedEngine:
     """Answers 42 with probability `accuracy`, else another number; one word counts as one token.
 
-    A hanging completion ends with TimeoutError after `timeout_s`, or never.
+    A completion that hangs or is slower ends with TimeoutError after `timeout_s`.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class ScriptedEngine:
         accuracy: float,
         max_model_len: int,
         fault: Fault = "none",
-        timeout_s: float | None = None,
+        timeout_s: float = 3600.0,
     ) -> None:
         self._seed = seed
         self._latency_s = latency_s
@@ -66,8 +70,7 @@ class ScriptedEngine:
             raise PromptTooLong(prompt_tokens + sampling.max_tokens, self._max_model_len)
         if self._fault != "none" and _is_poison(messages):
             self._fail()
-        async with asyncio.timeout(self._timeout_s):
-            await (asyncio.Event().wait() if self._hangs else asyncio.sleep(self._latency_s))
+        await self._wait()
         draw = self._draw(agent, messages)
         answer = 42 if draw < self._accuracy else 43 + int(draw * 1000) % 7
         text = f"Let me think step by step. The answer is \\boxed{{{answer}}}"
@@ -81,12 +84,21 @@ class ScriptedEngine:
             latency_s=time.perf_counter() - started,
         )
 
+    async def _wait(self) -> None:
+        latency_s = math.inf if self._hangs else self._latency_s
+        if latency_s > self._timeout_s:
+            await asyncio.sleep(self._timeout_s)
+            raise TimeoutError
+        await asyncio.sleep(latency_s)
+
     def _fail(self) -> None:
         match self._fault:
             case "raise":
                 raise RuntimeError("scripted fault: the prompt contains POISON")
             case "exit":
                 raise EngineDead("scripted fault: the prompt contains POISON")
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
                 self._hangs = True
 

@@ -111,10 +111,7 @@ class DebateActor:
             except EngineDead:
                 # Raising would retry on this broken actor; a dead process is replaced by Ray.
                 os._exit(1)
-        verdicts = [
-            grader.verdict(vote.answer, question.gold, question.aliases) for vote in debate.votes
-        ]
-        row = trace_row(request, debate, verdicts, model=self._model, speakers=protocol.speakers)
+        row = trace_row(request, debate, model=self._model, speakers=protocol.speakers)
         self._metrics.finished(row)
         await self._count(row)
         return row

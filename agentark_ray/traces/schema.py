@@ -4,7 +4,6 @@ One row a debate. `TRACE_SCHEMA.metadata` carries the schema's version.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -110,12 +109,11 @@ def row_question(row: Mapping[str, Any]) -> Question:
 def trace_row(
     request: Mapping[str, Any],
     debate: Debate,
-    vote_verdicts: Sequence[str | None],
     *,
     model: str,
     speakers: Sequence[Speaker],
 ) -> dict[str, Any]:
-    """A row of TRACE_SCHEMA; `vote_verdicts` has one verdict a vote, `model` is the arm's."""
+    """A row of TRACE_SCHEMA; `model` is the arm's."""
     completions = [turn.completion for turn in debate.turns]
     return {
         **{name: request[name] for name in REQUEST_SCHEMA.names},
@@ -123,10 +121,7 @@ def trace_row(
         "agents": sum(speaker.role in SOLVERS for speaker in speakers),
         "models": [_model_name(speaker, model) for speaker in speakers],
         "turns": [_turn_row(turn) for turn in debate.turns],
-        "votes": [
-            {**asdict(vote), "verdict": verdict}
-            for vote, verdict in zip(debate.votes, vote_verdicts, strict=True)
-        ],
+        "votes": [{name: getattr(vote, name) for name in _VOTE_FIELDS} for vote in debate.votes],
         "final_answer": debate.final_answer,
         "verdict": debate.final_verdict,
         "stop_reason": debate.stop_reason,
@@ -161,6 +156,7 @@ def _turn_row(turn: Any) -> dict[str, Any]:
     }
 
 
+_VOTE_FIELDS = [field.name for field in _VOTE]
 _COMPLETION_FIELDS = (
     "text",
     "prompt_tokens",

@@ -1,6 +1,8 @@
 """Layouts, votes and run_debate on hand-made dialogues."""
 
 import asyncio
+import random
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -13,8 +15,10 @@ from agentark_ray.debate.protocol import arm_protocol, generation_hash
 from agentark_ray.debate.run import run_debate
 from agentark_ray.debate.vote import clusters, majority, unanimous
 from agentark_ray.engine.base import EngineDead, PromptTooLong
+from agentark_ray.grading.base import Grader, GradingTimeout
 from agentark_ray.grading.numeric import NUMERIC, equal
 from agentark_ray.types import Completion, Debate, FinishReason, Message, Question, Sampling
+from tests.unit.votes import counted
 
 QUESTION = Question(question_id="q", text="2 + 2?", gold="4", task="gsm8k", split="train")
 FIRST = f"2 + 2?\n{NUMERIC.instruction}"
@@ -91,16 +95,57 @@ def test_the_first_round_is_the_same_in_every_layout(layout: str) -> None:
 
 def test_votes_count_equal_answers_not_equal_strings() -> None:
     assert clusters(["1/2", None, "3", "0.50"], equal) == [[0, 3], [2]]
-    vote = majority(1, ["1/2", None, "3", "0.50"], equal)
-    assert (vote.round, vote.answer, vote.count, vote.agents) == (1, "1/2", 2, 4)
-    assert majority(0, [None, None], equal).answer is None
-    assert majority(0, ["7", "8"], equal).answer == "7"
+    assert majority(["1/2", None, "3", "0.50"], equal) == ("1/2", 2)
+    assert majority([None, None], equal) == (None, 0)
+    assert majority(["7", "8"], equal) == ("7", 1)
+
+
+def near(a: str, b: str) -> bool:
+    """Symmetric and reflexive, but not transitive."""
+    return abs(int(a) - int(b)) <= 1
+
+
+@given(st.lists(st.sampled_from([None, *"013467"]), min_size=1, max_size=9), st.randoms())
+def test_clusters_do_not_depend_on_the_order_of_agents(
+    answers: list[str | None], rng: random.Random
+) -> None:
+    order = rng.sample(range(len(answers)), len(answers))
+    mixed = clusters([answers[i] for i in order], near)
+    back = {frozenset(order[a] for a in group) for group in mixed}
+    assert back == {frozenset(group) for group in clusters(answers, near)}
+
+
+def test_answers_linked_by_a_chain_share_a_group() -> None:
+    assert clusters(["1", "3", "5", "2"], near) == [[0, 1, 3], [2]]
 
 
 def test_unanimous_needs_an_answer_of_everyone() -> None:
-    assert unanimous(majority(0, ["1", "1.0"], equal))
-    assert not unanimous(majority(0, ["1", None], equal))
-    assert not unanimous(majority(0, [None, None], equal))
+    assert unanimous(counted(["1", "1.0"]))
+    assert not unanimous(counted(["1", None]))
+    assert not unanimous(counted([None, None]))
+
+
+async def test_a_slow_grader_does_not_stop_the_event_loop_and_may_time_out() -> None:
+    """While one debate is graded others go on; a comparison without result is no match."""
+    here = threading.get_ident()
+
+    def slow_equal(a: str, b: str) -> bool:
+        assert threading.get_ident() != here
+        if "bomb" in (a, b) and a != b:
+            raise GradingTimeout
+        return a == b
+
+    grader = Grader(
+        name="slow", instruction="", extract=lambda text: text, equal=slow_equal, slow=True
+    )
+    script = Script([["4", "bomb", "5"], ["bomb", "4", "4"]])
+    config = parse_config({"debate": {"agents": 3, "rounds": 2, "stop": "fixed"}}, [], "test")
+    debate = await run_debate(QUESTION, arm_protocol(config, "debate"), script, grader)
+    assert debate.status == "ok", debate.error_message
+    verdicts = [turn.verdict for turn in debate.turns]
+    assert verdicts == ["correct", "timeout", "incorrect", "timeout", "correct", "correct"]
+    assert (debate.final_answer, debate.final_verdict) == ("4", "correct")
+    assert [(vote.count, vote.verdict) for vote in debate.votes] == [(1, "correct"), (2, "correct")]
 
 
 @given(st.lists(st.sampled_from(["1", "1.0", "2", "4/2", "3", None]), min_size=1, max_size=9))

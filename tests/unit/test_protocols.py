@@ -15,9 +15,9 @@ from agentark_ray.debate.protocols import judged, verify
 from agentark_ray.debate.run import run_debate
 from agentark_ray.debate.stop import when_quorum, when_stable
 from agentark_ray.debate.topology import peers
-from agentark_ray.debate.vote import majority
 from agentark_ray.grading.numeric import NUMERIC, equal
 from agentark_ray.types import Completion, Debate, FinishReason, Message, Question, Sampling
+from tests.unit.votes import counted
 
 QUESTION = Question(question_id="0a", text="2 + 2?", gold="4", task="gsm8k", split="train")
 FIRST = f"2 + 2?\n{NUMERIC.instruction}"
@@ -105,8 +105,7 @@ def test_random_peers_differ_between_questions_and_stay_for_one() -> None:
 
 def test_stable_needs_the_same_answers_twice() -> None:
     def rule(*answers_R_A: Sequence[str | None]) -> str | None:
-        vote = majority(len(answers_R_A) - 1, answers_R_A[-1], equal)
-        return when_stable(vote, answers_R_A, equal, 0)
+        return when_stable(counted(answers_R_A[-1]), answers_R_A, equal, 0)
 
     assert rule(["1", "2"]) is None
     assert rule(["1", "2"], ["1.0", "2"]) == "stable"
@@ -119,7 +118,7 @@ def test_stable_needs_the_same_answers_twice() -> None:
 @pytest.mark.parametrize(("quorum", "expected"), [(3, "quorum"), (4, None), (1, "quorum")])
 def test_quorum_is_a_number_of_equal_answers(quorum: int, expected: str | None) -> None:
     answers = [["1", "1", "1", "2", None]]
-    assert when_quorum(majority(0, answers[0], equal), answers, equal, quorum) == expected
+    assert when_quorum(counted(answers[0]), answers, equal, quorum) == expected
 
 
 def test_a_quorum_that_agrees_spares_the_others() -> None:

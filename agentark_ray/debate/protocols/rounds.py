@@ -7,17 +7,18 @@ self-correction probe.
 """
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from agentark_ray.debate.aggregate import AGGREGATES
 from agentark_ray.debate.layouts import LAYOUTS
-from agentark_ray.debate.stop import STOPS
+from agentark_ray.debate.stop import STOPS, Answers
 from agentark_ray.debate.talk import Outcome, Talk
 from agentark_ray.debate.topology import Peers, peers
-from agentark_ray.debate.vote import majority
-from agentark_ray.types import Message, Speaker, StopReason, Turn
+from agentark_ray.debate.vote import Equal
+from agentark_ray.types import Message, Speaker, StopReason, Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +43,24 @@ class Rounds:
         answers_R_A: list[list[str | None]] = []
         reason: StopReason | None = None
         peers_A = self._peers(talk.question.question_id)
+        waves = self._waves()
         for round_ in range(self.rounds):
-            said: list[Turn] = []
-            for wave in self._waves():
+            texts_A: list[str] = []
+            answers_A: list[str | None] = []
+            for wave in waves:
                 prompts = {
                     agent: partial(self._messages, talk, tuple(texts_R_A), agent, peers_A[agent])
                     for agent in wave
                 }
-                said += await talk.ask_all(round_, prompts, rounds=round_)
-                if len(said) < self.agents and self._reason(talk, [*answers_R_A, _answers(said)]):
+                for turn in await talk.ask_all(round_, prompts, rounds=round_):
+                    texts_A.append(turn.completion.text)
+                    answers_A.append(turn.answer)
+                vote = talk.vote(round_, answers_A)
+                reason = self._reason(vote, [*answers_R_A, answers_A], talk.equal)
+                if reason:
                     break
-            texts_R_A.append([turn.completion.text for turn in said])
-            answers_R_A.append(_answers(said))
-            talk.vote(round_, answers_R_A[-1])
-            reason = self._reason(talk, answers_R_A)
+            texts_R_A.append(texts_A)
+            answers_R_A.append(answers_A)
             if reason:
                 break
         answer = await AGGREGATES[self.aggregate](talk, self.agents)
@@ -69,13 +74,12 @@ class Rounds:
     def _quorum(self) -> int:
         return math.ceil(self.quorum * self.agents)
 
-    def _reason(self, talk: Talk, answers_R_A: Sequence[Sequence[str | None]]) -> StopReason | None:
-        equal = talk.grader.equal
-        vote = majority(len(answers_R_A) - 1, answers_R_A[-1], equal)
+    def _reason(self, vote: Vote, answers_R_A: Answers, equal: Equal) -> StopReason | None:
         return STOPS[self.stop](vote, answers_R_A, equal, self._quorum())
 
     def _peers(self, question_id: str) -> Peers:
-        seed = self.seed ^ int(question_id, 16) if self.topology == "random" else 0
+        # Only the random topology differs from question to question.
+        seed = self.seed ^ zlib.crc32(question_id.encode()) if self.topology == "random" else 0
         return peers(self.topology, self.agents, self.degree, seed)
 
     def _messages(
@@ -94,7 +98,3 @@ class Rounds:
             self.speakers[agent].persona,
             peers_of,
         )
-
-
-def _answers(turns: Sequence[Turn]) -> list[str | None]:
-    return [turn.answer for turn in turns]

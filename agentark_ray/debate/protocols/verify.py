@@ -45,7 +45,13 @@ class Verify:
             )
             accepted = sum(accepts(review.completion.text) for review in reviews)
             talk.votes.append(
-                Vote(round=round_, answer=answer, count=accepted, agents=len(verifiers))
+                Vote(
+                    round=round_,
+                    answer=answer,
+                    count=accepted,
+                    agents=len(verifiers),
+                    verdict=solution.verdict,
+                )
             )
             if accepted * 2 > len(verifiers):
                 return Outcome(answer=answer, stop_reason=StopReason.VERIFIED)
