@@ -16,47 +16,10 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from agentark_ray.engine_config import EngineConfig, ModelConfig
 from agentark_ray.questions import TasksConfig
-from agentark_ray.section import OPERATIONAL, ConfigError, Section
+from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
-
-
-class EngineConfig(Section):
-    """The engine that answers, and how many debates it holds at once."""
-
-    type: Literal["vllm", "scripted"] = "vllm"
-    max_model_len: Annotated[int, Field(ge=64)] = 4096
-    """Context length in tokens, prompt and answer together."""
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
-    cpu_kv_cache_gib: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
-    actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
-    """Actors at once, with an engine for each model of the team."""
-    max_actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] | None = None
-    """With it, the pool grows from `actors` to this many while questions wait."""
-    in_flight: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 64
-    """Debates an engine holds at once."""
-    rows_per_block: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 16
-    """Debates a file: what an interruption can lose is at most the blocks in flight."""
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """A stage ends with an error when more debates than this failed."""
-    timeout_s: Annotated[float, Field(gt=0, json_schema_extra=OPERATIONAL)] = 600.0
-    """Deadline of one completion."""
-    retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 1
-    """Further attempts at a completion that failed."""
-    endpoint_retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 5
-    """Attempts at an endpoint that says 429 or 5xx, with growing pauses."""
-    endpoint_concurrency: Annotated[int, Field(ge=1, le=1000, json_schema_extra=OPERATIONAL)] = 32
-    """Requests an actor has open at one endpoint."""
-    endpoint_logprobs: bool = False
-    """Ask endpoints for log-probabilities, which `weighted_vote` needs; not all give them."""
-    trust_remote_code: bool = False
-    """Run code that comes with a model's files; leave off unless you read that code."""
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Extra variables of the model's chat template, e.g. `{enable_thinking: false}` for Qwen3."""
-    scripted_latency_s: Annotated[float, Field(ge=0)] = 0.0
-    scripted_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.6
-    scripted_fault: Literal["none", "raise", "hang", "exit"] = "none"
-    """What the scripted engine does at a question that contains the word POISON."""
 
 
 class RsftConfig(Section):
@@ -145,7 +108,8 @@ class Config(Section):
     model: Annotated[str, Field(min_length=1)] = "tiny"
     """`tiny` (shipped with the package), a local folder, or a Hugging Face id."""
     gpus_per_engine: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 0
-    """GPUs of one engine (tensor parallel) and, if not 0, one GPU for each training worker."""
+    """GPUs of one engine (tensor parallel) and, if not 0, one GPU for each training worker;
+    `engine.models` says where models differ."""
     tasks: TasksConfig = TasksConfig()
     debate: TeamConfig = DebateConfig()
     engine: EngineConfig = EngineConfig()
@@ -154,13 +118,29 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     gates: GatesConfig = GatesConfig()
 
+    @model_validator(mode="after")
+    def _engine_models_speak(self) -> "Config":
+        if unknown := sorted(self.engine.models.keys() - set(self.own_models)):
+            raise ValueError(
+                f"engine.models: {unknown} are not among the models that this run loads:"
+                f" {list(self.own_models)}"
+            )
+        return self
+
+    @property
+    def own_models(self) -> tuple[str, ...]:
+        """Names of the models that the run itself loads; those at endpoints are not among them."""
+        agents = (*self.debate.team, self.debate.judge)
+        named = [agent.model for agent in agents if agent.model and not agent.endpoint]
+        return tuple(dict.fromkeys((self.model, *named)))
+
     def snapshot(self) -> dict[str, Any]:
         """All values as plain JSON types."""
         return self.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:
         """The values that decide what a run produces, as `{dotted key: value}`."""
-        return dict(_identity_items(self, ""))
+        return dict(identity_items(self))
 
     def hash(self) -> str:
         """16 hex digits over `identity()`."""
@@ -171,19 +151,6 @@ def stable_hash(value: Any) -> str:
     """16 hex digits of the SHA-256 of a JSON value, independent of key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _identity_items(section: BaseModel, prefix: str) -> list[tuple[str, Any]]:
-    items: list[tuple[str, Any]] = []
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if field.json_schema_extra == OPERATIONAL:
-            continue
-        if isinstance(value, BaseModel):
-            items += _identity_items(value, f"{prefix}{name}.")
-        else:
-            items.append((f"{prefix}{name}", section.model_dump(mode="json", include={name})[name]))
-    return items
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -239,16 +206,21 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def _explain(item: Any) -> str:
     loc = [str(part) for part in item["loc"]]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not loc:
+        return message
     # Inside `debate`, pydantic names the variant it tried.
     team = (
         TEAMS[loc.pop(1)] if loc[0] == "debate" and loc[1:2] and loc[1] in TEAMS else DebateConfig
     )
-    key = ".".join(loc) or "config"
+    key = ".".join(loc)
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _all_keys(Config, team), n=1, cutoff=0.4)
+        known = _all_keys(Config, team)
+        if loc[:2] == ["engine", "models"]:
+            known = _all_keys(ModelConfig, prefix=key.removesuffix(loc[-1]))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f", did you mean {near[0]!r}?" if near else ""
         return f"unknown key {key!r}{hint}"
-    message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}={item['input']!r}: {message}"

@@ -1,6 +1,6 @@
 """What every section of the configuration is made of."""
 
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,3 +16,28 @@ class Section(BaseModel):
     """A frozen section that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def identity_items(section: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted key, plain value) of every field that decides what a run produces.
+
+    In a mapping of sections a null means "as for all others" and is left out.
+    """
+    items: list[tuple[str, Any]] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if field.json_schema_extra == OPERATIONAL:
+            continue
+        if isinstance(value, BaseModel):
+            items += identity_items(value, f"{prefix}{name}.")
+        elif _maps_to_sections(field.annotation):
+            for key, inner in value.items():
+                found = identity_items(inner, f"{prefix}{name}.{key}.")
+                items += [(path, said) for path, said in found if said is not None]
+        else:
+            items.append((f"{prefix}{name}", section.model_dump(mode="json", include={name})[name]))
+    return items
+
+
+def _maps_to_sections(annotation: Any) -> bool:
+    return get_origin(annotation) is dict and issubclass(get_args(annotation)[1], BaseModel)

@@ -43,6 +43,16 @@ def test_overrides_are_yaml_values_at_dotted_keys() -> None:
         ("debate={topology: random, agents: 5, degree: 3}", "got degree=3, agents=5"),
         ("debate.team=[{endpoint: 'http://x/v1'}]", "needs the model it serves"),
         ("debate.team=[{persona: a, temprature: 1}]", "'debate.team.0.temprature'"),
+        (
+            "engine.models={tyni: {gpus: 2}}",
+            "test.yaml: engine.models: ['tyni'] are not among the models that this run loads:"
+            " ['tiny']",
+        ),
+        (
+            "engine.models={tiny: {gpu: 2}}",
+            "unknown key 'engine.models.tiny.gpu', did you mean 'engine.models.tiny.gpus'?",
+        ),
+        ("engine.models={tiny: {gpus: -1}}", "engine.models.tiny.gpus=-1: Input should be"),
     ],
 )
 def test_a_bad_override_is_named(override: str, expected: str) -> None:
@@ -79,10 +89,31 @@ def test_parsing_does_not_change_what_it_was_given() -> None:
 
 
 def test_the_hash_ignores_operational_fields_only() -> None:
-    same = parse("output=/elsewhere", "engine.actors=4", "gpus_per_engine=2", "name=x")
+    same = parse(
+        "output=/elsewhere", "engine={actors: 4, max_actors: 8}", "gpus_per_engine=2", "name=x"
+    )
     assert same.hash() == Config().hash()
     for override in ("seed=18", "debate.agents=3", "train.lr=0.1", "engine.max_model_len=99"):
         assert parse(override).hash() != Config().hash(), override
+
+
+def test_a_model_has_its_own_settings_where_it_says_so() -> None:
+    team = "debate.team=[{}, {model: b/B}, {model: c/C, endpoint: 'http://x/v1'}]"
+    config = parse("model=a/A", team, "engine.models={b/B: {gpus: 4, max_model_len: 99}}")
+    assert config.own_models == ("a/A", "b/B")
+    assert config.engine.of("a/A") == config.engine
+    assert config.engine.of("b/B") == config.engine.model_copy(update={"max_model_len": 99})
+    with pytest.raises(ConfigError, match=r"\['c/C'\] are not among .*\['a/A', 'b/B'\]"):
+        parse("model=a/A", team, "engine.models={c/C: {gpus: 4}}")
+
+
+def test_settings_of_a_model_count_and_its_gpus_do_not() -> None:
+    base, gpus, length = (
+        parse(f"engine.models={value}")
+        for value in ("{}", "{tiny: {gpus: 4}}", "{tiny: {max_model_len: 99}}")
+    )
+    assert base.identity() == gpus.identity()
+    assert length.identity() == {**base.identity(), "engine.models.tiny.max_model_len": 99}
 
 
 def test_identity_names_every_value_that_counts() -> None:

@@ -16,8 +16,8 @@ ROOT = Path(agentark_ray.__file__).parent
 # Lowest first. A module may import its own component and what is in a lower row, never its row.
 # A dotted name takes a module or a sub-package out of its package.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("types", "section", "console", "location", "tiny.path", "page", "similar"),
-    ("team", "questions"),
+    ("types", "section", "console", "location", "tiny.path", "page", "similar", "histogram"),
+    ("engine_config", "team", "questions"),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows", "plan"),
     ("grading",),
