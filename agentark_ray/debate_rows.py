@@ -4,6 +4,8 @@ Only the leaves that are asked for leave the disk: a row costs bytes, however lo
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -46,10 +48,64 @@ def solves(turn: Row) -> bool:
     return role(turn) in SOLVERS
 
 
-def second_looks(row: Row) -> list[tuple[bool, bool]]:
-    """(right in its first round, right in its last) of every solver with at least two turns."""
-    said: dict[int, list[tuple[int, bool]]] = {}
+class PathClass(StrEnum):
+    """How a solver came from its first verdict to its last. Who spoke once did not change.
+
+    An unparsable answer is wrong. Where the grader gave up, or there was nothing to grade with,
+    at either end, the path is undecided: nothing is known, and no rate may count it.
+    """
+
+    KEPT_RIGHT = "kept_right"
+    CORRECTED = "corrected"  # wrong, then right
+    CORRUPTED = "corrupted"  # right, then wrong
+    STAYED_WRONG = "stayed_wrong"
+    UNDECIDED = "undecided"
+
+
+_RIGHT: dict[str | None, bool] = {
+    Verdict.CORRECT: True,
+    Verdict.INCORRECT: False,
+    Verdict.UNPARSABLE: False,
+}
+_PATHS = {
+    (True, True): PathClass.KEPT_RIGHT,
+    (False, True): PathClass.CORRECTED,
+    (True, False): PathClass.CORRUPTED,
+    (False, False): PathClass.STAYED_WRONG,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPath:
+    """One solver's way through a debate."""
+
+    agent: int
+    path: PathClass
+    turns: int  # how often it spoke
+
+
+def agent_paths(row: Row) -> list[AgentPath]:
+    """The path of every solver of a debate, by agent."""
+    said: dict[int, dict[int, str | None]] = {}  # agent -> round -> verdict
     for turn in filter(solves, row["turns"] or ()):
-        right = turn["verdict"] == Verdict.CORRECT
-        said.setdefault(turn["agent"], []).append((turn["round"], right))
-    return [(min(turns)[1], max(turns)[1]) for turns in said.values() if len(turns) > 1]
+        said.setdefault(turn["agent"], {})[turn["round"]] = turn["verdict"]
+    return [
+        AgentPath(
+            agent=agent,
+            path=path_class(rounds[min(rounds)], rounds[max(rounds)]),
+            turns=len(rounds),
+        )
+        for agent, rounds in sorted(said.items())
+    ]
+
+
+def path_class(first: str | None, last: str | None) -> PathClass:
+    """The path between two verdicts."""
+    if first not in _RIGHT or last not in _RIGHT:
+        return PathClass.UNDECIDED
+    return _PATHS[_RIGHT[first], _RIGHT[last]]
+
+
+def second_looks(row: Row) -> list[PathClass]:
+    """The paths of the solvers with at least two turns."""
+    return [found.path for found in agent_paths(row) if found.turns > 1]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agentark_ray.debate_rows import Row, second_looks
+from agentark_ray.debate_rows import PathClass, Row, second_looks
 from agentark_ray.evaluate.metrics import (
     ArmResult,
     RoundVote,
@@ -28,7 +28,7 @@ class Tally:
     prompt_tokens: int = 0
     wall_ms: list[float] = field(default_factory=list)
     latency_failed: int = 0
-    looks: Counter[tuple[bool, bool]] = field(default_factory=Counter)  # (right before, after)
+    looks: Counter[PathClass] = field(default_factory=Counter)
     votes_D_R: list[tuple[RoundVote, ...]] = field(default_factory=list)  # finished debates
 
     def add_main(self, row: Row) -> None:
@@ -95,16 +95,21 @@ def tally(rows: Iterable[Row]) -> dict[str, Tally]:
     return arms
 
 
-def self_correction(looks: Mapping[tuple[bool, bool], int]) -> SelfCorrection | None:
-    """Sums of (right before, right after) counts; None if nobody looked twice."""
-    if not any(looks.values()):
+def self_correction(looks: Mapping[PathClass, int]) -> SelfCorrection | None:
+    """Sums over second looks; None if nobody looked twice, or nobody's answers were graded."""
+    kept, fixed, broken, wrong = (
+        looks.get(path, 0)
+        for path in (
+            PathClass.KEPT_RIGHT,
+            PathClass.CORRECTED,
+            PathClass.CORRUPTED,
+            PathClass.STAYED_WRONG,
+        )
+    )
+    if not kept + fixed + broken + wrong:
         return None
-    fixed, broken = looks.get((False, True), 0), looks.get((True, False), 0)
     return SelfCorrection(
-        wrong_before=fixed + looks.get((False, False), 0),
-        fixed=fixed,
-        right_before=broken + looks.get((True, True), 0),
-        broken=broken,
+        wrong_before=fixed + wrong, fixed=fixed, right_before=broken + kept, broken=broken
     )
 
 

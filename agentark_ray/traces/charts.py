@@ -5,7 +5,13 @@ from typing import Any
 
 from agentark_ray.page.charts import Json, chart, chart_layout, rounds_chart
 
-COLOURS = {"kept_right": "good", "corrected": "debate", "corrupted": "bad", "stayed_wrong": "muted"}
+COLOURS = {
+    "kept_right": "good",
+    "corrected": "debate",
+    "corrupted": "bad",
+    "stayed_wrong": "muted",
+    "undecided": "warn",
+}
 WALL_BINS = 5  # bins of a LogHistogram in one of the chart
 REASON_COLOURS = ("debate", "student", "self_consistency", "single", "warn", "muted")
 
@@ -27,6 +33,8 @@ def stats_charts(found: Mapping[str, Any], wall_s: Sequence[tuple[float, int]]) 
 
 def paths_chart(paths: Mapping[str, int]) -> Json:
     """Agents by what happened between their first round and their last."""
+    if not paths["undecided"]:  # a rare thing
+        paths = {name: count for name, count in paths.items() if name != "undecided"}
     trace = {
         "type": "bar",
         "x": [name.replace("_", " ") for name in paths],

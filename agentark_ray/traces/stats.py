@@ -3,14 +3,14 @@
 Rounds count from 0. Accuracies and rates are shares in 0..1, or None if nothing was counted.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentark_ray.config import ConfigError
-from agentark_ray.debate_rows import Row, second_looks, turn_leaves, vote_leaves
+from agentark_ray.debate_rows import PathClass, Row, second_looks, turn_leaves, vote_leaves
+from agentark_ray.histogram import LogHistogram
 from agentark_ray.types import DebateStatus, Verdict
 
 TOKENS = ("output_tokens", "prompt_tokens", "cached_tokens")
@@ -19,45 +19,6 @@ COLUMNS = (
     *vote_leaves("round", "count", "agents", "verdict"),
     *turn_leaves("agent", "role", "round", "verdict"),
 )
-PATHS = {
-    (True, True): "kept_right",
-    (False, True): "corrected",
-    (True, False): "corrupted",
-    (False, False): "stayed_wrong",
-}
-BINS_A_DECADE = 100
-
-
-class LogHistogram:
-    """Counts of positive numbers in log-spaced bins; a percentile is within 1.2 % of the truth.
-
-    It holds at most one bin for every hundredth of a decade that occurs.
-    """
-
-    def __init__(self) -> None:
-        self.bins: Counter[int] = Counter()  # by floor(100 log10(value))
-
-    def add(self, value: float) -> None:
-        """Count a value; below a microsecond it counts as one."""
-        self.bins[math.floor(math.log10(max(value, 1e-6)) * BINS_A_DECADE)] += 1
-
-    def percentile(self, q: float) -> float | None:
-        """The middle of the bin that holds the q-th percentile, 0..100 (nearest rank)."""
-        rank = max(1, math.ceil(self.bins.total() * q / 100))
-        for number in sorted(self.bins):
-            rank -= self.bins[number]
-            if rank <= 0:
-                return 10 ** ((number + 0.5) / BINS_A_DECADE)
-        return None
-
-    def coarse(self, bins: int) -> list[tuple[float, int]]:
-        """(middle, count) of bins `bins` times as wide, in order, with an empty one at each end."""
-        merged: Counter[int] = Counter()
-        for number, count in self.bins.items():
-            merged[number // bins] += count
-        numbers = range(min(merged) - 1, max(merged) + 2) if merged else ()
-        width = bins / BINS_A_DECADE
-        return [(10 ** ((number + 0.5) * width), merged[number]) for number in numbers]
 
 
 @dataclass(slots=True)
@@ -90,7 +51,7 @@ class Tally:
     ungraded: int = 0
     held: dict[int, Standing] = field(default_factory=dict)  # by round that was held
     ended: dict[int, Standing] = field(default_factory=dict)  # last votes, by their round
-    looks: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    looks: Counter[PathClass] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     wall_s: LogHistogram = field(default_factory=LogHistogram)
 
@@ -147,7 +108,7 @@ def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
         "graded": debates - found.ungraded,
         "accuracy": _accuracy(found, found.correct),
         "rounds": rounds(found),
-        "paths": {name: found.looks[path] for path, name in PATHS.items()},
+        "paths": {path.value: found.looks[path] for path in PathClass},
         "stops": [
             {"rounds": rounds_, "reason": reason, "debates": count}
             for (rounds_, reason), count in sorted(found.stops.items())

@@ -181,6 +181,8 @@ def _paths_table(found: Mapping[str, Any]) -> Table:
     paths = found["paths"]
     table.add_row("right before", f"{paths['kept_right']:,}", f"{paths['corrupted']:,}")
     table.add_row("wrong before", f"{paths['corrected']:,}", f"{paths['stayed_wrong']:,}")
+    if paths["undecided"]:
+        table.add_row("not graded at either end", "", f"{paths['undecided']:,}")
     return table
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
-from agentark_ray.debate_rows import light_rows, second_looks
+from agentark_ray.debate_rows import PathClass, light_rows, second_looks
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.transcripts import COLUMNS
 from agentark_ray.traces.schema import TRACE_SCHEMA
@@ -200,7 +200,7 @@ def test_self_correction_of_the_probe_of_agents_and_of_nobody(summary: dict[str,
 def test_second_looks_compare_first_and_last_whatever_the_order() -> None:
     trace = row("debate", "q", "wr", "wr", "rr")
     trace["turns"].reverse()
-    assert sorted(second_looks(trace)) == [(False, True), (True, True)]
+    assert second_looks(trace) == [PathClass.CORRECTED, PathClass.KEPT_RIGHT]
     assert second_looks(row("debate", "q", "rw")) == []
 
 

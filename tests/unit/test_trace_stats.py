@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 from agentark_ray.cli import app
 from agentark_ray.config import ConfigError
 from agentark_ray.debate_rows import light_rows
+from agentark_ray.histogram import LogHistogram
 from agentark_ray.page.form import percent
 from agentark_ray.traces.charts import stats_charts
-from agentark_ray.traces.stats import COLUMNS, LogHistogram, Prices, Tally, cost, stats, tally
+from agentark_ray.traces.stats import COLUMNS, Prices, Tally, cost, stats, tally
 from tests.unit.test_summary import failed, row, turn, write
 
 ROWS = [
@@ -61,7 +62,13 @@ def test_a_stopped_debate_keeps_its_last_vote(found: dict[str, Any]) -> None:
 
 def test_paths_compare_first_and_last_round(found: dict[str, Any]) -> None:
     # q2: wr, wr, rr; q3 r..w, r..w, w..u; q4: wu, ww, ur; those who spoke once do not count
-    assert found["paths"] == {"kept_right": 1, "corrected": 3, "corrupted": 2, "stayed_wrong": 3}
+    assert found["paths"] == {
+        "kept_right": 1,
+        "corrected": 3,
+        "corrupted": 2,
+        "stayed_wrong": 3,
+        "undecided": 0,
+    }
 
 
 def test_a_judge_has_no_path() -> None:
@@ -73,6 +80,7 @@ def test_a_judge_has_no_path() -> None:
         "corrected": 1,
         "corrupted": 1,
         "stayed_wrong": 0,
+        "undecided": 0,
     }
 
 
