@@ -19,15 +19,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from agentark_ray.engine_config import EngineConfig, ModelConfig
 from agentark_ray.questions import TasksConfig
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
+from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
 from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
 
-
-class RsftConfig(Section):
-    """Reasoning-enhanced supervised fine-tuning: one verified answer a question."""
-
-    type: Literal["rsft"] = "rsft"
-    seq_len: Annotated[int, Field(ge=32)] = 1024
-    """Tokens of a packed training sequence."""
+# Sections of which a field chooses the class.
+VARIANTS: Mapping[str, Mapping[str, type[Section]]] = {"debate": TEAMS, "distill": STRATEGIES}
+DEFAULT_VARIANTS: Mapping[str, type[Section]] = {"debate": DebateConfig, "distill": RsftConfig}
 
 
 class TrainConfig(Section):
@@ -113,7 +110,7 @@ class Config(Section):
     tasks: TasksConfig = TasksConfig()
     debate: TeamConfig = DebateConfig()
     engine: EngineConfig = EngineConfig()
-    distill: RsftConfig = RsftConfig()
+    distill: DistillConfig = RsftConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gates: GatesConfig = GatesConfig()
@@ -209,13 +206,13 @@ def _explain(item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not loc:
         return message
-    # Inside `debate`, pydantic names the variant it tried.
-    team = (
-        TEAMS[loc.pop(1)] if loc[0] == "debate" and loc[1:2] and loc[1] in TEAMS else DebateConfig
-    )
+    variants = DEFAULT_VARIANTS
+    if loc[0] in VARIANTS and loc[1:2] and loc[1] in VARIANTS[loc[0]]:
+        # pydantic names the variant it tried
+        variants = {**DEFAULT_VARIANTS, loc[0]: VARIANTS[loc[0]][loc.pop(1)]}
     key = ".".join(loc)
     if item["type"] == "extra_forbidden":
-        known = _all_keys(Config, team)
+        known = _all_keys(Config, variants)
         if loc[:2] == ["engine", "models"]:
             known = _all_keys(ModelConfig, prefix=key.removesuffix(loc[-1]))
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
@@ -227,13 +224,15 @@ def _explain(item: Any) -> str:
 
 
 def _all_keys(
-    section: type[BaseModel], team: type[BaseModel] = DebateConfig, prefix: str = ""
+    section: type[BaseModel],
+    variants: Mapping[str, type[BaseModel]] = DEFAULT_VARIANTS,
+    prefix: str = "",
 ) -> list[str]:
-    """Every dotted key, with `debate` as the variant `team`."""
+    """Every dotted key; a section that has variants is as `variants` has it."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        inner = team if prefix + name == "debate" else field.annotation
+        inner = variants.get(prefix + name, field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += _all_keys(inner, team, f"{prefix}{name}.")
+            keys += _all_keys(inner, variants, f"{prefix}{name}.")
     return keys

@@ -41,6 +41,11 @@ def test_overrides_are_yaml_values_at_dotted_keys() -> None:
         ("debate={protocol: verify, verifers: 3}", "did you mean 'debate.verifiers'?"),
         ("debate={topology: ring, layout: shared}", "topology=ring needs layout=paper"),
         ("debate={topology: random, agents: 5, degree: 3}", "got degree=3, agents=5"),
+        ("distill.type=dpo", "no such type, expected one of rsft, da, rft"),
+        ("distill.trajectories=3", "unknown key 'distill.trajectories'"),
+        ("distill={type: da, trajectoris: 3}", "did you mean 'distill.trajectories'?"),
+        ("distill={type: rft, curation: {min_word: 3}}", "mean 'distill.curation.min_words'?"),
+        ("distill={type: da, curation: {min_words: 0}}", "distill.curation.min_words=0: Input"),
         ("debate.team=[{endpoint: 'http://x/v1'}]", "needs the model it serves"),
         ("debate.team=[{persona: a, temprature: 1}]", "'debate.team.0.temprature'"),
         (

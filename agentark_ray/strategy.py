@@ -1,0 +1,86 @@
+"""The `distill` section of a configuration: what becomes of traces, and which of them are good.
+
+One class a strategy; `type` chooses. What the strategies do is in distill/.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from agentark_ray.section import Section
+
+
+class CurationConfig(Section):
+    """Which right solutions are fit to be learned; every one that is not is counted, by reason."""
+
+    min_words: Annotated[int, Field(ge=1)] = 1
+    max_words: Annotated[int, Field(ge=1)] | None = None
+    """Words of a solution; null for as many as fit into the training sequence."""
+    max_repetition: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Share of a solution's runs of four words that were said before."""
+    same_script: bool = True
+    """Leave out solutions in a script the question does not use, e.g. Han for a Latin question."""
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Likeness (Jaccard) at which two solutions of a question are one; 1 for equal words only."""
+    near_question: Annotated[float, Field(ge=0.3, le=1)] | None = 0.8
+    """Likeness at which two questions with the same numbers and the same right answer are one;
+    null keeps all."""
+
+
+class StrategyConfig(Section):
+    """What all strategies have in common."""
+
+    seq_len: Annotated[int, Field(ge=32)] = 1024
+    """Tokens of a packed training sequence."""
+    curation: CurationConfig = CurationConfig()
+
+
+class RsftConfig(StrategyConfig):
+    """Reasoning-enhanced supervised fine-tuning: one verified answer a question."""
+
+    type: Literal["rsft"] = "rsft"
+
+
+class DaConfig(StrategyConfig):
+    """Data augmentation: several different right solutions, and mistakes with their correction."""
+
+    type: Literal["da"]
+    trajectories: Annotated[int, Field(ge=1, le=64)] = 3
+    """Right solutions of a question at most, as different as possible."""
+    corrections: Annotated[int, Field(ge=0, le=64)] = 2
+    """Rows of a question at most in which a wrong draft is corrected."""
+    confirmations: Annotated[int, Field(ge=0, le=64)] = 1
+    """Rows of a question at most in which a right draft is confirmed; without any the student
+    learns to change whatever it is asked to check."""
+
+
+class RftConfig(StrategyConfig):
+    """The control: rejection sampling from a single agent, at the debate's token budget."""
+
+    type: Literal["rft"]
+    trajectories: Annotated[int, Field(ge=1, le=64)] = 3
+    """Right solutions of a question at most, as different as possible."""
+
+
+STRATEGIES: dict[str, type[StrategyConfig]] = {
+    "rsft": RsftConfig,
+    "da": DaConfig,
+    "rft": RftConfig,
+}
+
+
+def _type(value: Any) -> str | None:
+    name = value.get("type", "rsft") if isinstance(value, dict) else value.type
+    return name if name in STRATEGIES else None
+
+
+DistillConfig = Annotated[
+    Annotated[RsftConfig, Tag("rsft")]
+    | Annotated[DaConfig, Tag("da")]
+    | Annotated[RftConfig, Tag("rft")],
+    Discriminator(
+        _type,
+        custom_error_type="strategy",
+        custom_error_message=f"no such type, expected one of {', '.join(STRATEGIES)}",
+    ),
+]
