@@ -142,6 +142,8 @@ def _debates(progress: Any, before: int, total: int) -> State | None:
         return None
     rate = counts.output_tokens / seconds
     text = f"failed {counts.failed}, {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
+    if counts.engine_deaths:
+        text += f", {counts.engine_deaths} engines died"
     return State(done=before + counts.done, total=total, text=text)
 
 

@@ -2,17 +2,22 @@
 
 Ray Data hands it blocks concurrently; all of an actor's blocks share one event loop, its engines
 and one set of slots, so a slow debate of one block never keeps another block's debates waiting.
+When the engine dies, so does the actor; what it held is held again by its next life, but a question
+that goes on killing its engine becomes a failed row (see deaths.py).
 """
 
 import asyncio
+import itertools
 import os
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
+import ray
 
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
@@ -21,19 +26,29 @@ from agentark_ray.debate.talk import DebateProtocol
 from agentark_ray.engine.base import EngineDead, Generate
 from agentark_ray.engine.make import Engines
 from agentark_ray.tasks.registry import TASKS
+from agentark_ray.traces.deaths import Past, slots
 from agentark_ray.traces.metrics import DebateMetrics
 from agentark_ray.traces.schema import TRACE_SCHEMA, row_question, trace_row
-from agentark_ray.types import DebateStatus, ModelRef
+from agentark_ray.types import Debate, DebateStatus, ModelRef, Question
 
 NEWS_EVERY_S = 0.5
+LAST_WORDS_S = 5.0
 
 
 class TooManyFailures(RuntimeError):
     """More debates failed than the config allows."""
 
 
+class EnginesKeepDying(RuntimeError):
+    """An actor lost its engine again and again without finishing anything."""
+
+
+class EngineKilled(RuntimeError):
+    """A question was there each time its engine died. Never raised: it is why a row failed."""
+
+
 class Slots:
-    """`size` debates at once, first come first served; an exclusive one runs alone."""
+    """`size` debates at once, first come first served; some take more than one slot."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -41,9 +56,8 @@ class Slots:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def hold(self, exclusive: bool) -> AsyncIterator[None]:
-        """Hold one slot, or all of them."""
-        need = self._size if exclusive else 1
+    async def hold(self, need: int) -> AsyncIterator[None]:
+        """Hold `need` slots, at most `size`; with all of them, alone."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((need, ready))
         self._admit()
@@ -76,6 +90,9 @@ class DebateActor:
         self._progress = progress
         self._engines = Engines(config, refs)
         self._slots = Slots(config.engine.in_flight)
+        self._actor = ray.get_runtime_context().get_actor_id()
+        self._life = uuid.uuid4().hex  # of this process; the actor's id stays when it is replaced
+        self._blocks = itertools.count()
         self._metrics = DebateMetrics()
         self._arms: dict[str, tuple[DebateProtocol, Generate]] = {}
         self._news: Counter[str] = Counter()
@@ -86,13 +103,22 @@ class DebateActor:
         """Hold every debate of a block.
 
         Raises:
-            TooManyFailures: the job as a whole is failing.
+            TooManyFailures, EnginesKeepDying: the job as a whole is failing.
         """
+        requests, number = block.to_pylist(), next(self._blocks)
+        past = await self._begin(number, [request["debate_id"] for request in requests])
         await self._engines.ready()
         await self._progress.engine_ready.remote()
-        rows = await asyncio.gather(*(self._hold(request) for request in block.to_pylist()))
+        rows = await asyncio.gather(*(self._hold(request, past) for request in requests))
+        self._progress.end.remote(self._actor, number)
         await self._tell()
         return pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
+
+    async def _begin(self, number: int, ids: Sequence[str]) -> Past:
+        past, stop = await self._progress.begin.remote(self._actor, self._life, number, ids)
+        if stop:
+            raise EnginesKeepDying(stop)
+        return past
 
     def _arm(self, arm: str) -> tuple[DebateProtocol, Generate]:
         if arm not in self._arms:
@@ -100,21 +126,45 @@ class DebateActor:
             self._arms[arm] = protocol, self._engines.generate(protocol.speakers, self._model)
         return self._arms[arm]
 
-    async def _hold(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        protocol, generate = self._arm(request["arm"])
+    async def _hold(self, request: Mapping[str, Any], past: Past) -> dict[str, Any]:
+        protocol, _ = self._arm(request["arm"])
         question = row_question(request)
-        grader = TASKS[question.task].grader
-        async with self._slots.hold(exclusive=request["kind"] == "latency"):
+        deaths = past.deaths.get(request["debate_id"], 0)
+        if deaths < self._config.engine.max_engine_deaths:
+            debate = await self._debate(request, question, deaths)
+        else:
             self._metrics.started()
-            try:
-                debate = await run_debate(question, protocol, generate, grader)
-            except EngineDead:
-                # Raising would retry on this broken actor; a dead process is replaced by Ray.
-                os._exit(1)
+            debate = _killer(question, deaths, past.last_words)
         row = trace_row(request, debate, model=self._model, speakers=protocol.speakers)
         self._metrics.finished(row)
         await self._count(row)
         return row
+
+    async def _debate(self, request: Mapping[str, Any], question: Question, deaths: int) -> Debate:
+        debate_id = request["debate_id"]
+        protocol, generate = self._arm(request["arm"])
+        size, limit = self._config.engine.in_flight, self._config.engine.max_engine_deaths
+        need = size if request["kind"] == "latency" else slots(deaths, size, limit)
+        async with self._slots.hold(need):
+            if deaths:
+                await self._progress.start_suspect.remote(self._actor, debate_id)
+            self._metrics.started()
+            try:
+                debate = await run_debate(question, protocol, generate, TASKS[question.task].grader)
+            except EngineDead as error:
+                await self._give_up(error)
+            if deaths:
+                await self._progress.leave_suspect.remote(self._actor, debate_id)
+        return debate
+
+    async def _give_up(self, error: EngineDead) -> NoReturn:
+        """End the process: raising would retry on this broken actor, a dead one is replaced."""
+        words = f"{type(error).__name__}: {error}"
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._progress.last_words.remote(self._actor, words)
+        finally:
+            os._exit(1)
 
     async def _count(self, row: Mapping[str, Any]) -> None:
         failed = row["status"] == DebateStatus.FAILED
@@ -134,3 +184,22 @@ class DebateActor:
         stop = await self._progress.add.remote(dict(news), self._last_error)
         if stop:
             raise TooManyFailures(stop)
+
+
+def _killer(question: Question, deaths: int, last_words: str) -> Debate:
+    """The row of a question that is not held again."""
+    return Debate(
+        question=question,
+        turns=(),
+        votes=(),
+        final_answer=None,
+        final_verdict=None,
+        stop_reason=None,
+        status=DebateStatus.FAILED,
+        error_type=EngineKilled.__name__,
+        error_message=(
+            f"its engine died {deaths} times while this question was being answered, the last time"
+            f" nothing else was; last: {last_words or 'the process was killed'}"
+        ),
+        wall_s=0.0,
+    )

@@ -28,9 +28,9 @@ from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import DebateStatus
 
 # A block whose actor died is tried again without limit: while a lost node is not yet known to be
-# lost, Ray uses up a retry every second. What bounds a question that kills its engine each time is
-# how often one actor is replaced.
-ACTOR_RESTARTS = 10
+# lost, Ray uses up a retry every second. Progress bounds deaths; this bounds only those of actors
+# that die before they can begin a block.
+ACTOR_RESTARTS = 1_000
 
 
 def generate_traces(
@@ -50,7 +50,7 @@ def generate_traces(
 
     Raises:
         ConfigError: the cluster is too small; Ray Data would wait for ever.
-        ray.exceptions.RayTaskError: an actor failed for good, e.g. TooManyFailures.
+        ray.exceptions.RayTaskError: an actor failed for good: TooManyFailures, EnginesKeepDying.
         ray.exceptions.RayActorError: an actor died more than ACTOR_RESTARTS times.
     """
     engine = config.engine

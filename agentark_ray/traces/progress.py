@@ -1,12 +1,18 @@
-"""Counts of a generation job that actors send and the driver shows. Of fixed size."""
+"""What actors of a generation job send and the driver shows. Its size depends on their number."""
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from agentark_ray.traces.deaths import DeathLedger, Past
+
+# Deaths of an actor between two blocks that it finished; then the engine itself is sick.
+DEATHS_IN_A_ROW = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,16 +23,19 @@ class Counts:
     failed: int = 0
     output_tokens: int = 0
     prompt_tokens: int = 0
+    engine_deaths: int = 0
     started: float | None = None  # time of the first debate's end, in seconds of time.monotonic
 
 
 @ray.remote(num_cpus=0)
 class Progress:
-    """Adds up what actors send; tells them to stop when too many debates failed."""
+    """Adds up what actors send; tells them to stop when too many debates failed or engines died."""
 
-    def __init__(self, total: int, max_failed: int) -> None:
+    def __init__(self, total: int, max_failed: int, deaths_in_a_row: int) -> None:
         self._total = total
         self._max_failed = max_failed
+        self._deaths_in_a_row = deaths_in_a_row
+        self._ledger = DeathLedger()
         self._sums: Counter[str] = Counter()
         self._last_error = ""
         self._started: float | None = None
@@ -47,14 +56,43 @@ class Progress:
             )
         return None
 
+    def begin(
+        self, actor: str, life: str, block: int, ids: Sequence[str]
+    ) -> tuple[Past, str | None]:
+        """`DeathLedger.begin`; also why to stop, or None."""
+        past = self._ledger.begin(actor, life, block, ids)
+        if past.in_a_row <= self._deaths_in_a_row:
+            return past, None
+        return past, (
+            f"an actor's engine died {past.in_a_row} times in a row, and it finished no block of"
+            f" debates in between; last: {past.last_words or 'killed, perhaps for its memory'}"
+        )
+
+    def start_suspect(self, actor: str, debate_id: str) -> None:
+        """`DeathLedger.start`"""
+        self._ledger.start(actor, debate_id)
+
+    def leave_suspect(self, actor: str, debate_id: str) -> None:
+        """`DeathLedger.leave`"""
+        self._ledger.leave(actor, debate_id)
+
+    def last_words(self, actor: str, words: str) -> None:
+        """`DeathLedger.say`"""
+        self._ledger.say(actor, words)
+
+    def end(self, actor: str, block: int) -> None:
+        """`DeathLedger.end`"""
+        self._ledger.end(actor, block)
+
     def counts(self) -> tuple[Counts, float]:
         """The sums, and the seconds since the first engine was ready (0.0 before)."""
         seconds = 0.0 if self._started is None else time.monotonic() - self._started
-        return Counts(started=self._started, **self._sums), seconds
+        deaths = self._ledger.total
+        return Counts(started=self._started, engine_deaths=deaths, **self._sums), seconds
 
 
 def start_progress(total: int, max_failed: int) -> Any:
     """A Progress on the driver's node: losing another node must not end the job."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote: Any = Progress
-    return remote.options(scheduling_strategy=here).remote(total, max_failed)
+    return remote.options(scheduling_strategy=here).remote(total, max_failed, DEATHS_IN_A_ROW)

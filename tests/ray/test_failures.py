@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from ray.exceptions import RayActorError
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.traces import generate
+from agentark_ray.traces import progress
 from agentark_ray.traces.generate import verify_traces
 from agentark_ray.traces.read import trace_dataset
 from tests.ray.helpers import config_for, hold, values_for
@@ -46,13 +45,13 @@ with ray_session():
 """
 
 
-def ask(folder: Path, poison: str = "") -> Path:
-    """A GSM8K file whose questions POISONED contain the word `poison`."""
+def ask(folder: Path, poison: str = "", poisoned: Sequence[int] = POISONED) -> Path:
+    """A GSM8K file in which the questions `poisoned` contain the word `poison`."""
     path = folder / "questions.jsonl"
     lines = [
         {"question": f"Tom has {i} of {i + 42} apples. {word} How many?", "answer": "#### 42"}
         for i in range(QUESTIONS)
-        for word in [poison if i in POISONED else ""]
+        for word in [poison if i in poisoned else ""]
     ]
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
@@ -203,13 +202,44 @@ def test_too_many_poison_questions_end_the_run(tmp_path: Path) -> None:
         hold(config)
 
 
-def test_a_question_that_always_kills_its_engine_ends_the_run(
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("exit", "EngineDead: scripted fault"), ("kill", "the process was killed")],
+)
+def test_a_question_that_kills_its_engine_each_time_fails_alone(
+    tmp_path: Path, tell_loss: Callable[[float], None], fault: str, words: str
+) -> None:
+    config = config_for(
+        tmp_path,
+        ask(tmp_path, "POISON", [50]),
+        SLOWLY,
+        f"engine.scripted_fault={fault}",
+        "engine.actors=2",
+        "engine.max_engine_deaths=3",
+    )
+    folder, total, seconds = timed(config)
+    assert_whole(config, total)
+    rows = trace_dataset(folder, "traces").to_table(
+        columns=["question", "status", "error_type", "error_message"]
+    )
+    (row,) = (row for row in rows.to_pylist() if row["status"] != "ok")
+    assert "POISON" in row["question"]
+    assert (row["status"], row["error_type"]) == ("failed", "EngineKilled")
+    assert "died 3 times" in row["error_message"]
+    assert words in row["error_message"]
+    tell_loss(seconds)
+
+
+def test_engines_that_die_on_everything_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generate, "ACTOR_RESTARTS", 1)
-    config = config_for(tmp_path, ask(tmp_path, "POISON"), "engine.scripted_fault=exit")
-    with pytest.raises(RayActorError, match="died unexpectedly"):
+    monkeypatch.setattr(progress, "DEATHS_IN_A_ROW", 2)
+    config = config_for(
+        tmp_path, ask(tmp_path, "POISON", range(QUESTIONS)), "engine.scripted_fault=exit"
+    )
+    with pytest.raises(Exception, match=r"died 3 times in a row.*EngineDead: scripted fault"):
         hold(config)
+    assert files(config) == 0
 
 
 @pytest.fixture

@@ -241,7 +241,7 @@ async def test_an_exclusive_slot_runs_alone() -> None:
 
     async def job(exclusive: bool) -> None:
         nonlocal running
-        async with slots.hold(exclusive):
+        async with slots.hold(3 if exclusive else 1):
             running += 1
             seen.append((exclusive, running))
             await asyncio.sleep(0.01)
@@ -258,7 +258,7 @@ async def test_a_cancelled_wait_takes_no_slot() -> None:
     order: list[str] = []
 
     async def job(name: str, exclusive: bool = False) -> None:
-        async with slots.hold(exclusive):
+        async with slots.hold(2 if exclusive else 1):
             order.append(name)
             await asyncio.sleep(0.02)
 
