@@ -32,6 +32,11 @@ def test_words_by_hand() -> None:
     assert words(" \n") == []
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_text_are_found_as_those_of_any_text(text: str) -> None:
+    assert words(text) == words(f"{text} \u00e9")[:-1]
+
+
 def test_numbers_are_digits_and_numerals_in_order() -> None:
     assert numbers(words("Three of 1,000 cost $2.50, twice")) == ("three", "1000", "2.50", "twice")
     assert numbers(words("3 and 5")) != numbers(words("5 and 3"))
