@@ -31,7 +31,8 @@ from agentark_ray.traces.generate import (
 from agentark_ray.traces.progress import start_progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.train.dataset import build_dataset
-from agentark_ray.train.launch import TrainProgress, train_student
+from agentark_ray.train.launch import start_progress as start_train_progress
+from agentark_ray.train.launch import train_student
 from agentark_ray.train.loop import LOSS_CURVE
 from agentark_ray.types import Split
 
@@ -177,7 +178,7 @@ def train(run: Run) -> dict[str, Any]:
     """Train the student and export it; without any training row there is no student."""
     if not run.finished("dataset")["kept"]:
         return {"steps": 0, "student": "none: no trace gave a training row"}
-    progress = TrainProgress.remote()
+    progress = start_train_progress()
     with watch(run.console, "training", lambda: _steps(progress)):
         train_student(run.folder, run.config, run.model, progress)
     curve = run.folder.read_json(*LOSS_CURVE)

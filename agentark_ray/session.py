@@ -84,6 +84,15 @@ def need_resources(what: str, needs: Mapping[str, int]) -> None:
             )
 
 
+def beside_driver(actor: Any) -> Any:
+    """An actor class that starts on the driver's node: losing another must not end the job."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return actor.options(scheduling_strategy=here)
+
+
 def _protect_token() -> None:
     """Ray writes its token readable for everybody on the machine; make it the owner's alone."""
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

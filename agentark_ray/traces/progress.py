@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from agentark_ray.session import beside_driver
 from agentark_ray.traces.deaths import DeathLedger, Past
 
 # Deaths of an actor between two blocks that it finished; then the engine itself is sick.
@@ -92,7 +92,5 @@ class Progress:
 
 
 def start_progress(total: int, max_failed: int) -> Any:
-    """A Progress on the driver's node: losing another node must not end the job."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    remote: Any = Progress
-    return remote.options(scheduling_strategy=here).remote(total, max_failed, DEATHS_IN_A_ROW)
+    """A Progress on the driver's node."""
+    return beside_driver(Progress).remote(total, max_failed, DEATHS_IN_A_ROW)

@@ -14,16 +14,17 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.session import need_resources
-from agentark_ray.train.loop import TrainJob, train_worker
+from agentark_ray.session import beside_driver, need_resources
+from agentark_ray.train.loop import NonFinite, TrainJob, train_worker
 
 
 @ray.remote(num_cpus=0)
 class TrainProgress:
-    """The last step's figures, for the driver to show."""
+    """The last step's figures, for the driver to show, and whether training diverged."""
 
     def __init__(self) -> None:
         self._last: tuple[int, int, dict[str, float]] | None = None
+        self._divergence: str | None = None
 
     def put(self, step: int, total: int, figures: dict[str, float]) -> None:
         """Called by rank 0 after every step."""
@@ -33,12 +34,26 @@ class TrainProgress:
         """(steps done, steps in all, figures of the last one), or None before the first."""
         return self._last
 
+    def diverge(self, words: str) -> None:
+        """Called by a worker that met a number that is not finite."""
+        self._divergence = words
+
+    def divergence(self) -> str | None:
+        """What the workers met, or None."""
+        return self._divergence
+
+
+def start_progress() -> Any:
+    """A TrainProgress on the driver's node."""
+    return beside_driver(TrainProgress).remote()
+
 
 def train_student(folder: RunFolder, config: Config, model: str, progress: Any) -> None:
     """Train on `datasets/<strategy>/packed` and export `student/`; resumes if stopped before.
 
     Raises:
         ConfigError: the cluster is too small; Ray Train would wait for ever.
+        NonFinite: training diverged; it would do so again, so it is not tried again.
         ray.train.TrainingFailedError: workers failed more than `train.max_failures` times.
     """
     workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
@@ -63,6 +78,8 @@ def train_student(folder: RunFolder, config: Config, model: str, progress: Any) 
     )
     with _own_interrupts():
         trainer.fit()
+    if words := ray.get(progress.divergence.remote()):
+        raise NonFinite(words)
 
 
 @contextmanager

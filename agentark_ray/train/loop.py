@@ -44,9 +44,16 @@ class TrainJob:
 def train_worker(job: TrainJob) -> None:
     """Train to the end, from the last checkpoint if there is one, and export the student.
 
-    Raises:
-        NonFinite: training diverged.
+    A worker whose training diverges says so to `progress` and returns: Ray Train would restart one
+    that raises, and the same steps would diverge again.
     """
+    try:
+        _train(job)
+    except NonFinite as error:  # every worker meets it, at the same step
+        ray.get(job.progress.diverge.remote(str(error)))
+
+
+def _train(job: TrainJob) -> None:
     folder, strategy = job.folder, job.config.distill.type
     rows = PackedRows(folder.filesystem, folder.inner("datasets", strategy, "packed"))
     engine = _start(job)
