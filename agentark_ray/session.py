@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,17 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def need_resources(what: str, needs: Mapping[str, int]) -> None:
-    """Raises ConfigError if the cluster as it is cannot hold `needs`; Ray would wait for ever."""
+def need_resources(what: str, needs: Mapping[str, int], gpu_groups: Sequence[int] = ()) -> None:
+    """Check that the cluster as it is can hold `needs`; Ray would wait for ever.
+
+    Args:
+        what: the config keys that ask for it.
+        needs: Ray resource -> how much of it.
+        gpu_groups: GPUs that must be on one node, for each group of them.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     import ray
 
     has = ray.cluster_resources()
@@ -82,6 +92,30 @@ def need_resources(what: str, needs: Mapping[str, int]) -> None:
             raise ConfigError(
                 f"{what}: needs {needed} {name}s, the cluster has {has.get(name, 0):g}"
             )
+    nodes = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if not groups_fit(gpu_groups, nodes):
+        raise ConfigError(
+            f"{what}: needs {sum(gpu_groups)} GPUs ({_counted(gpu_groups)}, each group on one"
+            f" node), the cluster has {sum(nodes)} ({_counted(nodes)})"
+        )
+
+
+def _counted(sizes: Sequence[int]) -> str:
+    """E.g. `2 x 4 + 1 x 2`."""
+    counts = sorted(Counter(size for size in sizes if size).items(), reverse=True)
+    return " + ".join(f"{count} x {size}" for size, count in counts) or "none"
+
+
+def groups_fit(groups: Sequence[int], nodes: Sequence[int]) -> bool:
+    """Whether groups of GPUs fit on nodes, a group on one node.
+
+    Exact where of two sizes the larger is a multiple of the smaller, as usual; with others it may
+    say yes where the answer is no.
+    """
+    return all(
+        sum(group // size for group in groups) <= sum(node // size for node in nodes)
+        for size in {1, *groups} - {0}
+    )
 
 
 def beside_driver(actor: Any) -> Any:

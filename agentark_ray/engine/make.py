@@ -1,24 +1,21 @@
 """The engines of a run: one a distinct model, started when somebody first speaks through it."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.base import Engine, Generate
 from agentark_ray.engine.http import HttpEngine
+from agentark_ray.engine.remote import RemoteEngine, hold_group
 from agentark_ray.engine.retry import GuardedEngine
 from agentark_ray.engine.scripted import ScriptedEngine
+from agentark_ray.engine.settings import gpus_of, placement, ref_of, refs_of, settings_of
 from agentark_ray.engine.vllm import VllmEngine
 from agentark_ray.models import resolve_model
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
-
-
-def models_of(speakers: Sequence[Speaker], model: str) -> list[ModelRef]:
-    """The distinct models that speak, in order; `model` is what a speaker without one uses."""
-    return list(dict.fromkeys(speaker.model or ModelRef(name=model) for speaker in speakers))
 
 
 def local_models(config: Config, model: str) -> dict[str, str]:
@@ -27,17 +24,13 @@ def local_models(config: Config, model: str) -> dict[str, str]:
     Raises:
         ConfigError: a model's folder is not there or not whole.
     """
-    refs = models_of(arm_protocol(config, "debate").speakers, model)
+    refs = refs_of(config, arm_protocol(config, "debate").speakers, model)
     return {ref.name: resolve_model(ref.name) for ref in refs if not ref.endpoint}
 
 
 def make_engine(config: Config, ref: ModelRef) -> Engine:
-    """An engine that has not started, with deadline and retries."""
-    return GuardedEngine(_bare_engine(config, ref), retries=config.engine.retries)
-
-
-def _bare_engine(config: Config, ref: ModelRef) -> Engine:
-    engine = config.engine
+    """The engine of a model, which has not started."""
+    engine = settings_of(config, ref)
     if ref.endpoint:
         return HttpEngine(
             base_url=ref.endpoint,
@@ -61,7 +54,7 @@ def _bare_engine(config: Config, ref: ModelRef) -> Engine:
         model=resolve_model(ref.name),
         seed=config.seed,
         max_model_len=engine.max_model_len,
-        tensor_parallel=config.gpus_per_engine,
+        tensor_parallel=gpus_of(config, ref),
         gpu_memory_utilization=engine.gpu_memory_utilization,
         cpu_kv_cache_gib=engine.cpu_kv_cache_gib,
         timeout_s=engine.timeout_s,
@@ -71,36 +64,54 @@ def _bare_engine(config: Config, ref: ModelRef) -> Engine:
 
 
 class Engines:
-    """The engines of one actor. On GPUs each gets its own share of what the actor was given."""
+    """The engines of one actor, with retries: in its process, or each in an actor of its own.
+
+    With such actors, making one of these waits until the cluster has room for all of them.
+    """
 
     def __init__(self, config: Config, refs: Sequence[ModelRef]) -> None:
-        self._engines = {ref: make_engine(config, ref) for ref in refs}
-        self._local = [ref for ref in refs if not ref.endpoint]
-        self._gpus = config.gpus_per_engine
-        self._starting: asyncio.Task[None] | None = None
+        self._config = config
+        apart = self._apart(refs)
+        self._engines = {
+            ref: GuardedEngine(
+                apart[ref] if ref in apart else make_engine(config, ref),
+                retries=config.engine.retries,
+            )
+            for ref in refs
+        }
+        self._starting: asyncio.Future[Any] | None = None
+
+    def _apart(self, refs: Sequence[ModelRef]) -> dict[ModelRef, Engine]:
+        gpus = placement(self._config, refs).apart
+        if not gpus:
+            return {}
+        group = hold_group(list(gpus.values()), self)
+        return {
+            ref: RemoteEngine(
+                partial(make_engine, self._config, ref),
+                gpus=gpus[ref],
+                group=group,
+                index=index,
+                timeout_s=self._config.engine.timeout_s,
+            )
+            for index, ref in enumerate(gpus)
+        }
 
     async def ready(self) -> None:
-        """Start all of them in this event loop, once; all callers wait for the same start."""
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-        await asyncio.shield(self._starting)
+        """Start all of them in this event loop, once; all callers wait for the same start.
 
-    async def _start(self) -> None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        for ref, engine in self._engines.items():
-            if self._gpus and not ref.endpoint:
-                # An engine's processes see what this says when they are spawned.
-                first = self._local.index(ref) * self._gpus
-                given = (visible or "").split(",")[first : first + self._gpus]
-                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(given)
-            await engine.start()
-        if visible is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+        Raises:
+            EngineDead: one in an actor of its own died while it started.
+        """
+        if self._starting is None:
+            starts = [engine.start() for engine in self._engines.values()]
+            self._starting = asyncio.gather(*starts)
+        await asyncio.shield(self._starting)
 
     def generate(self, speakers: Sequence[Speaker], model: str) -> Generate:
         """A Generate in which every speaker answers through the engine of its model."""
-        by_agent = [self._engines[speaker.model or ModelRef(name=model)] for speaker in speakers]
-        return partial(_dispatch, by_agent)
+        refs = [ref_of(self._config, speaker, model) for speaker in speakers]
+        return partial(_dispatch, [self._engines[ref] for ref in refs])
 
 
 async def _dispatch(

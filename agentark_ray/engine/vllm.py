@@ -48,6 +48,10 @@ class VllmEngine:
         if tensor_parallel:
             self._args["tensor_parallel_size"] = tensor_parallel
             self._args["gpu_memory_utilization"] = gpu_memory_utilization
+            if tensor_parallel > 1:
+                # All on this node. In a placement group vLLM would rather use Ray, and wants a
+                # bundle for each of its workers.
+                self._args["distributed_executor_backend"] = "mp"
         else:
             self._args |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
         self._cpu_kv_cache_gib = cpu_kv_cache_gib
@@ -76,6 +80,11 @@ class VllmEngine:
     def stop(self) -> None:
         """End the engine's processes."""
         self._llm.shutdown()
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """What vLLM's AsyncEngineArgs are made of."""
+        return self._args
 
     @property
     def llm(self) -> Any:

@@ -18,7 +18,8 @@ from ray.data.checkpoint import CheckpointConfig
 
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
-from agentark_ray.engine.make import models_of
+from agentark_ray.engine.remote import remove_groups
+from agentark_ray.engine.settings import placement, refs_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import need_resources
 from agentark_ray.traces.actor import DebateActor
@@ -55,12 +56,11 @@ def generate_traces(
     """
     engine = config.engine
     speakers = [speaker for arm in arms for speaker in arm_protocol(config, arm).speakers]
-    refs = models_of(speakers, model)
-    gpus = config.gpus_per_engine * sum(not ref.endpoint for ref in refs)
-    # An actor needs a CPU beside its GPUs; the checkpoint filter and a task that reads or writes
-    # need one each.
-    needs = {"CPU": engine.actors + 2, "GPU": engine.actors * gpus}
-    need_resources(f"engine.actors={engine.actors}", needs)
+    refs = refs_of(config, speakers, model)
+    place = placement(config, refs)
+    # The checkpoint filter and a task that reads or writes need a CPU each beside the actors.
+    cpus = engine.actors * place.cpus + 2
+    need_resources(f"engine.actors={engine.actors}", {"CPU": cpus}, place.groups * engine.actors)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     retry_outages(context)
@@ -84,7 +84,7 @@ def generate_traces(
                     max_concurrent_calls_per_actor=blocks_in_flight,
                 ),
                 num_cpus=1,
-                num_gpus=gpus,
+                num_gpus=place.gpus,
                 max_restarts=ACTOR_RESTARTS,
                 max_task_retries=-1,
             )
@@ -92,6 +92,7 @@ def generate_traces(
         traces.write_parquet(folder.path(out), compression="zstd")
     finally:
         context.checkpoint_config = None
+        remove_groups()
 
 
 def count_traces(folder: RunFolder, out: str) -> dict[str, int]:

@@ -19,10 +19,12 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("types", "section", "console", "location", "tiny.path", "page", "similar", "histogram"),
     ("engine_config", "team", "questions", "strategy"),
     ("config",),
-    ("run_folder", "session", "models", "doctor", "debate_rows", "plan"),
+    ("run_folder", "session", "models", "doctor", "debate_rows"),
     ("grading",),
     ("tasks", "engine.base"),
     ("debate",),
+    ("engine.settings",),
+    ("plan",),
     ("distill",),
     ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
     ("engine", "tiny"),
@@ -39,7 +41,17 @@ CONFINED = {
     "deepspeed": ("train", "tiny"),
     "torch": ("train", "tiny"),
 }
-PURE = ("types", "config", "plan", "grading", "debate", "distill", "train.losses", "train.schedule")
+PURE = (
+    "types",
+    "config",
+    "engine.settings",
+    "plan",
+    "grading",
+    "debate",
+    "distill",
+    "train.losses",
+    "train.schedule",
+)
 HEAVY = ("torch", "ray", "vllm", "transformers", "deepspeed")
 
 

@@ -1,0 +1,67 @@
+"""Which models answer, with which settings, and where their engines run. Starts nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentark_ray.config import Config
+from agentark_ray.engine_config import EngineConfig
+from agentark_ray.types import ModelRef, Speaker
+
+
+def ref_of(config: Config, speaker: Speaker, model: str) -> ModelRef:
+    """The model a speaker speaks through; `model` is the arm's, in the place of `config.model`."""
+    named = speaker.model
+    if named is None or (not named.endpoint and named.name == config.model):
+        return ModelRef(name=model)
+    return named
+
+
+def refs_of(config: Config, speakers: Sequence[Speaker], model: str) -> list[ModelRef]:
+    """The distinct models that speak, in order."""
+    return list(dict.fromkeys(ref_of(config, speaker, model) for speaker in speakers))
+
+
+def settings_of(config: Config, ref: ModelRef) -> EngineConfig:
+    """The settings of a model's engine."""
+    return config.engine.of(_own_name(config, ref))
+
+
+def gpus_of(config: Config, ref: ModelRef) -> int:
+    """GPUs of the engine of a model that the run loads."""
+    own = config.engine.models.get(_own_name(config, ref))
+    return config.gpus_per_engine if own is None or own.gpus is None else own.gpus
+
+
+def _own_name(config: Config, ref: ModelRef) -> str:
+    """A model's name in the config, where `model` stands for that of an arm, e.g. the student."""
+    return ref.name if ref.name in config.own_models else config.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the engines of one debate actor run.
+
+    One engine runs in the actor itself. Several run in actors of their own: each has its GPUs on
+    one node, and together they may need more than a node has.
+    """
+
+    gpus: int  # of the debate actor
+    apart: Mapping[ModelRef, int]  # engines in actors of their own, with their GPUs
+
+    @property
+    def cpus(self) -> int:
+        """Logical CPUs: one for the debate actor, one for each engine apart that has no GPU."""
+        return 1 + sum(not gpus for gpus in self.apart.values())
+
+    @property
+    def groups(self) -> list[int]:
+        """How many GPUs are needed together on one node, for each group of them."""
+        return [gpus for gpus in (self.gpus, *self.apart.values()) if gpus]
+
+
+def placement(config: Config, refs: Sequence[ModelRef]) -> Placement:
+    """Where the engines of these models run; endpoints need no place."""
+    gpus = {ref: gpus_of(config, ref) for ref in refs if not ref.endpoint}
+    if len(gpus) > 1:
+        return Placement(gpus=0, apart=gpus)
+    return Placement(gpus=sum(gpus.values()), apart={})
