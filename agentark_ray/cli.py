@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentark_ray import cli_traces
+from agentark_ray import cli_label, cli_traces
 from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
 from agentark_ray.config import ConfigError, load_config
 
@@ -94,6 +94,7 @@ def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
     console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
 
 
+cli_traces.app.command(help=cli_label.LABEL_HELP)(cli_label.label)
 app.add_typer(cli_traces.app, name="traces")
 app.command(help=cli_traces.PLAN_HELP)(cli_traces.plan)
 

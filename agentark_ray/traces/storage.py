@@ -1,5 +1,9 @@
 """How long a job waits for storage that fails for a while."""
 
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 from ray.data import DataContext
 from ray.data.context import DEFAULT_RETRIED_IO_ERRORS
 
@@ -14,6 +18,10 @@ OUTAGES = (
     "Connection reset by peer",
     "google::cloud::Status(UNAVAILABLE",
 )
+ATTEMPTS = 10
+LONGEST_WAIT_S = 32
+
+T = TypeVar("T")
 
 
 def retry_outages(context: DataContext) -> None:
@@ -24,3 +32,15 @@ def retry_outages(context: DataContext) -> None:
     10 times, because both the write and the file system below it are retried.
     """
     context.retried_io_errors = [*DEFAULT_RETRIED_IO_ERRORS, *OUTAGES]
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """`call()`, again during an outage as Ray Data does it: up to 10 times within two minutes."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return call()
+        except OSError as error:
+            if not any(words in str(error) for words in (*DEFAULT_RETRIED_IO_ERRORS, *OUTAGES)):
+                raise
+            time.sleep(min(2**attempt, LONGEST_WAIT_S))
+    return call()

@@ -20,7 +20,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("engine_config", "team", "questions", "strategy"),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows"),
-    ("grading",),
+    ("grading", "label_rows"),
     ("tasks", "engine.base"),
     ("debate",),
     ("engine.settings",),
@@ -29,8 +29,8 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("pipeline", "cli_base"),
-    ("cli_traces",),
+    ("pipeline", "labelling", "cli_base"),
+    ("cli_traces", "cli_label"),
     ("cli",),
 )
 RANK = {component: rank for rank, row in enumerate(TIERS) for component in row}
@@ -129,7 +129,9 @@ def test_init_files_are_empty() -> None:
     assert [str(path) for path in ROOT.rglob("__init__.py") if path.stat().st_size] == []
 
 
-@pytest.mark.parametrize("module", ["config", "cli", "cli_traces", "plan", "doctor", "tiny.path"])
+@pytest.mark.parametrize(
+    "module", ["config", "cli", "cli_traces", "cli_label", "plan", "doctor", "tiny.path"]
+)
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     code = f"import sys, {PACKAGE}.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
