@@ -82,7 +82,8 @@ class Run:
             wanted = set(STAGES if stages is None else stages) - manifest["stages"].keys()
             todo = {name: stage for name, stage in STAGES.items() if name in wanted}
             if todo:
-                with ray_session():
+                # With several models, a machine without GPUs needs a CPU for each engine.
+                with ray_session(cpus=3 + len(self.config.own_models)):
                     for name, stage in todo.items():
                         self._stage(name, stage)
 

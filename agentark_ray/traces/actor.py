@@ -107,7 +107,10 @@ class DebateActor:
         """
         requests, number = block.to_pylist(), next(self._blocks)
         past = await self._begin(number, [request["debate_id"] for request in requests])
-        await self._engines.ready()
+        try:
+            await self._engines.ready()
+        except EngineDead as error:
+            await self._give_up(error)
         await self._progress.engine_ready.remote()
         rows = await asyncio.gather(*(self._hold(request, past) for request in requests))
         self._progress.end.remote(self._actor, number)

@@ -65,7 +65,7 @@ class Tokenize:
         row = STRATEGIES[distill.type](trace)
         if isinstance(row, Drop):
             return {**ids, "dropped": row}
-        template_kwargs = self._config.engine.chat_template_kwargs
+        template_kwargs = self._config.engine.of(self._config.model).chat_template_kwargs
         example = encode(self._tokenizer, row.messages, row.target, template_kwargs)
         if len(example.input_ids) > distill.seq_len:
             return {**ids, "dropped": Drop.TOO_LONG}
