@@ -32,6 +32,9 @@ class StrategyConfig(Section):
 
     seq_len: Annotated[int, Field(ge=32)] = 1024
     """Tokens of a packed training sequence."""
+    labels: Annotated[str, Field(min_length=1)] | None = None
+    """The labels (`agentark traces label --name ...`) that say which answers are right; null for
+    the verdicts in the traces."""
     curation: CurationConfig = CurationConfig()
 
 

@@ -22,6 +22,7 @@ from agentark_ray.distill.packing import PackedRow, pack
 from agentark_ray.distill.registry import STRATEGIES
 from agentark_ray.distill.rows import Drop
 from agentark_ray.distill.tokens import IGNORE, Example, encode
+from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
 
 ROWS_A_TASK = 4_096
@@ -99,7 +100,7 @@ def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, An
     base = f"datasets/{config.distill.type}"
     folder.remove(base)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    ray.data.read_parquet(folder.path("traces")).map_batches(
+    labelled_dataset(folder, "traces", config.distill.labels).map_batches(
         Tokenize,
         fn_constructor_kwargs={"config": config, "model": model},
         batch_size=ROWS_A_TASK,
