@@ -20,7 +20,7 @@ from agentark_ray.evaluate.summary import summarize
 from agentark_ray.models import resolve_model, template_hash, weights_bytes
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
-from agentark_ray.tasks.registry import TASKS
+from agentark_ray.tasks.registry import all_shards
 from agentark_ray.traces.generate import (
     count_traces,
     drop_unfinished,
@@ -61,7 +61,7 @@ class Run:
         Raises:
             ConfigError, TaskError: what the user has to mend.
         """
-        TASKS[self.config.tasks.name].shards(self.config.tasks, self.config.seed)
+        all_shards(self.config.tasks, self.config.seed)
         local_models(self.config, self.model)
         self.folder.need_space(self._expected_bytes())
 

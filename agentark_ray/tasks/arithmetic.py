@@ -12,15 +12,20 @@ problem is no renamed train problem. `ood` has more steps than training ever see
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agentark_ray.config import TasksConfig
+from agentark_ray.grading.numeric import NUMERIC
+from agentark_ray.tasks.base import Shard, Task
 from agentark_ray.types import Question, Split
 
 TASK = "arithmetic"
 STEPS = {Split.TRAIN: (2, 3, 4, 5, 6), Split.EVAL: (2, 3, 4, 5, 6), Split.OOD: (7, 8)}
 LARGEST = 40  # no value of a story exceeds it
 EVAL_SHARE = 64  # of 256 hash values
+SHARD_SIZE = 10_000  # questions a shard
+DEFAULT_SIZES = {Split.TRAIN: 2_000, Split.EVAL: 500, Split.OOD: 500}
 
 NAMES = (
     "Ada", "Ali", "Amy", "Ben", "Bob", "Cho", "Dan", "Eli", "Eva", "Fay", "Gus", "Hal", "Ida",
@@ -232,3 +237,30 @@ def _decode(code: int, n_steps: int) -> Problem | None:
         value = step.apply(value)
         steps.append(step)
     return Problem(NAMES[name], ITEMS[item], month, first + 2, tuple(steps))
+
+
+def shards(config: TasksConfig, seed: int) -> Sequence[Shard]:
+    """Index ranges for training and evaluation; a missing number means DEFAULT_SIZES."""
+    sizes = {Split.TRAIN: config.train_questions, Split.EVAL: config.eval_questions}
+    return _ranges(sizes, seed)
+
+
+def ood_shards(config: TasksConfig, seed: int) -> Sequence[Shard]:
+    """Index ranges of longer stories; a missing number means DEFAULT_SIZES."""
+    return _ranges({Split.OOD: config.ood_questions}, seed)
+
+
+def _ranges(sizes: Mapping[Split, int | None], seed: int) -> list[Shard]:
+    return [
+        Shard(split=split, start=start, stop=min(start + SHARD_SIZE, size), seed=seed)
+        for split, size in ((split, sizes[split] or DEFAULT_SIZES[split]) for split in sizes)
+        for start in range(0, size, SHARD_SIZE)
+    ]
+
+
+def read(shard: Shard) -> Iterator[Question]:
+    """The questions of a shard."""
+    return questions(shard.split, shard.start, shard.stop, shard.seed)
+
+
+ARITHMETIC = Task(name=TASK, grader=NUMERIC, shards=shards, ood=ood_shards, read=read)

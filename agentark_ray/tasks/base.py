@@ -12,6 +12,8 @@ from agentark_ray.config import TasksConfig
 from agentark_ray.grading.base import Grader
 from agentark_ray.types import Question
 
+ANY = TasksConfig()
+
 
 class TaskError(ValueError):
     """Questions the user must mend; the message names the file and line, or the question."""
@@ -26,8 +28,8 @@ class Shard:
     start: int = 0  # first index of a generated range
     stop: int = 0  # one past its last index
     held_out: bool | None = None  # by id: True only held-out questions, False only the others
-    fraction: float = 0.0  # share held out
     seed: int = 0
+    config: TasksConfig = ANY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class Task:
 
     name: str
     grader: Grader
-    shards: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> shards of all splits
+    shards: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> train and eval
+    ood: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> out of distribution
     read: Callable[[Shard], Iterator[Question]]
 
 
@@ -45,6 +48,6 @@ def content_id(task: str, text: str) -> str:
     return hashlib.sha256(f"{task}\0{text}".encode()).hexdigest()[:16]
 
 
-def is_held_out(question_id: str, fraction: float) -> bool:
-    """Whether a question belongs to the held-out share, decided by its id alone."""
-    return int(question_id[:12], 16) < fraction * 16**12
+def is_held_out(content: str, fraction: float) -> bool:
+    """Whether a `content_id` belongs to the held-out share; nothing else decides it."""
+    return int(content[:12], 16) < fraction * 16**12

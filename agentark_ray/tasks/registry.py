@@ -1,34 +1,58 @@
-"""Every task by name. A new one is a small file and a line here."""
+"""Every task by name, and the questions that a config asks for. A new task is a file and a line."""
 
+import random
 from collections.abc import Iterator, Sequence
 
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.numeric import NUMERIC
-from agentark_ray.tasks import arithmetic
+from agentark_ray.tasks.arithmetic import ARITHMETIC
 from agentark_ray.tasks.base import Shard, Task
+from agentark_ray.tasks.custom import custom_task
 from agentark_ray.tasks.gsm8k import GSM8K
 from agentark_ray.types import Question, Split
 
-SHARD_SIZE = 10_000  # generated questions a shard
-DEFAULT_SIZES = {Split.TRAIN: 2_000, Split.EVAL: 500}
+AT_ONCE = 64  # files of a split that take turns
+
+_NAMED = (ARITHMETIC, GSM8K)
+TASKS: dict[str, Task] = {
+    task.name: task for task in (*_NAMED, *(custom_task(grader) for grader in (NUMERIC,)))
+}
 
 
-def _arithmetic_shards(config: TasksConfig, seed: int) -> Sequence[Shard]:
-    """Index ranges of both splits; a missing number of questions means DEFAULT_SIZES."""
-    counts = {Split.TRAIN: config.train_questions, Split.EVAL: config.eval_questions}
-    return [
-        Shard(split=split, start=start, stop=min(start + SHARD_SIZE, size), seed=seed)
-        for split, size in ((s, counts[s] or DEFAULT_SIZES[s]) for s in DEFAULT_SIZES)
-        for start in range(0, size, SHARD_SIZE)
-    ]
+def find_task(config: TasksConfig, name: str | None = None) -> Task:
+    """The task of a config, or the one it knows under another name."""
+    name = name or config.name
+    return TASKS[f"custom/{config.grader}" if name == "custom" else name]
 
 
-def _arithmetic_read(shard: Shard) -> Iterator[Question]:
-    return arithmetic.questions(shard.split, shard.start, shard.stop, shard.seed)
+def all_shards(config: TasksConfig, seed: int) -> list[tuple[Task, Shard]]:
+    """Every shard of every split, with the task that reads it.
+
+    Raises:
+        TaskError: a path is missing from the config or does not exist.
+    """
+    task = find_task(config)
+    found = [(task, shard) for shard in task.shards(config, seed)]
+    if config.ood_name or config.ood_path:
+        other = find_task(config, config.ood_name)
+        found += [(other, shard) for shard in other.ood(config, seed)]
+    return found
 
 
-ARITHMETIC = Task(
-    name=arithmetic.TASK, grader=NUMERIC, shards=_arithmetic_shards, read=_arithmetic_read
-)
-
-TASKS: dict[str, Task] = {task.name: task for task in (ARITHMETIC, GSM8K)}
+def read_split(shards: Sequence[tuple[Task, Shard]], split: Split, seed: int) -> Iterator[Question]:
+    """The questions of a split. Files take turns, so that the first questions are from all."""
+    waiting = [(task, shard) for task, shard in shards if shard.split == split]
+    if len(waiting) > AT_ONCE:
+        random.Random(seed).shuffle(waiting)
+    waiting.reverse()
+    reading: list[Iterator[Question]] = []
+    while waiting or reading:
+        while waiting and len(reading) < AT_ONCE:
+            task, shard = waiting.pop()
+            reading.append(task.read(shard))
+        for questions in list(reading):
+            question = next(questions, None)
+            if question is None:
+                reading.remove(questions)
+            else:
+                yield question

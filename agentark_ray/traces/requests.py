@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,43 +14,90 @@ from pyarrow import dataset
 from agentark_ray.config import Config, stable_hash
 from agentark_ray.debate.protocol import generation_hash
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.tasks.base import TaskError
-from agentark_ray.tasks.registry import TASKS
+from agentark_ray.tasks.base import Shard, Task, TaskError
+from agentark_ray.tasks.registry import all_shards, read_split
+from agentark_ray.tasks.window import is_windowed
+from agentark_ray.traces.leaks import Leaks, find_leaks
 from agentark_ray.traces.schema import QUESTION_SCHEMA, REQUEST_SCHEMA, question_row
-from agentark_ray.traces.unique import duplicates
-from agentark_ray.types import Split
+from agentark_ray.traces.unique import Seen, duplicates
+from agentark_ray.types import Question, Split
 
 ROWS = 1_000  # rows in memory at once
+SHOWN = 5  # files in a message
 
 
 def write_questions(folder: RunFolder, config: Config) -> dict[str, int]:
-    """Write questions/train.parquet and questions/eval.parquet; returns their numbers.
+    """Write questions/SPLIT.parquet for train, eval and, if the config has any, ood.
+
+    A question that comes again in a split is dropped. Training questions that are evaluation
+    questions are treated as `tasks.leaks` says.
+
+    Returns:
+        The questions of each split, `duplicates` dropped, `other_gold` (those of them that came
+        with another gold answer; the first one counts), `windowed` where contexts may be, and
+        `leaks` found.
 
     Raises:
-        TaskError: a malformed line, a question twice (in a split or in both), an empty split.
+        TaskError: a malformed record, an id given to two questions, an empty split, leaks.
     """
-    task = TASKS[config.tasks.name]
-    shards = task.shards(config.tasks, config.seed)
-    limits = {Split.TRAIN: config.tasks.train_questions, Split.EVAL: config.tasks.eval_questions}
-    counts = {}
-    for split, limit in limits.items():
-        questions = itertools.chain.from_iterable(
-            task.read(shard) for shard in shards if shard.split == split
-        )
-        rows = (question_row(question) for question in itertools.islice(questions, limit))
+    shards = all_shards(config.tasks, config.seed)
+    counts: dict[str, int] = {}
+    found: Counter[str] = Counter()
+    splits = [split for split in Split if any(shard.split == split for _, shard in shards)]
+    for split in splits:
+        questions = read_split(shards, split, config.seed)
+        limit = getattr(config.tasks, f"{split}_questions")
+        rows = _new_rows(questions, found, limit)
         counts[split.value] = write_rows(folder, rows, QUESTION_SCHEMA, f"questions/{split}")
-        if not counts[split.value]:
-            raise TaskError(
-                f"tasks: no {split} question in {_source(config, shards)}"
-                f" (tasks.eval_fraction={config.tasks.eval_fraction},"
-                f" tasks.eval_path={config.tasks.eval_path})"
-            )
-    _check_unique(folder, sum(counts.values()))
-    return counts
+        if not counts[split.value] and split != Split.OOD:
+            raise TaskError(f"tasks: no {split} question in {_source(config, shards)}")
+        _check_unique(folder, split, counts[split.value])
+    leaks = find_leaks(folder, [split for split in splits if split != Split.TRAIN])
+    if leaks.ids and config.tasks.leaks == "fail":
+        raise TaskError(leaks.message())
+    if leaks.ids and config.tasks.leaks == "drop":
+        counts["train"] = _drop(folder, leaks)
+    names = ("duplicates", "other_gold", *(["windowed"] if config.tasks.context_words else []))
+    return {**counts, **{name: found[name] for name in names}, "leaks": len(leaks.ids)}
 
 
-def _source(config: Config, shards: Sequence[Any]) -> str:
-    return ", ".join(sorted({shard.path for shard in shards if shard.path})) or config.tasks.name
+def _new_rows(
+    questions: Iterable[Question], found: Counter[str], limit: int | None
+) -> Iterator[dict[str, Any]]:
+    """Rows of the questions that did not come before, `limit` at most; counts the dropped."""
+    seen = Seen()
+    written = 0
+    for question in questions:
+        gold = question.gold or ""
+        before = seen.before(question.text, gold)
+        if before is None:
+            found["windowed"] += is_windowed(question.text)
+            yield question_row(question)
+            written += 1
+            if written == limit:
+                break
+        else:
+            found.update(duplicates=1, other_gold=int(before != gold))
+    seen.close()
+
+
+def _drop(folder: RunFolder, leaks: Leaks) -> int:
+    """Training questions without the leaking ones; returns how many are left."""
+    dropped = frozenset(leaks.ids)
+    rows = (row for row in _questions(folder, Split.TRAIN) if row["question_id"] not in dropped)
+    count = write_rows(folder, rows, QUESTION_SCHEMA, "questions/train")
+    if not count:
+        raise TaskError(f"{leaks.message()}; but nothing else is there to train on")
+    return count
+
+
+def _source(config: Config, shards: Sequence[tuple[Task, Shard]]) -> str:
+    paths = {shard.path for _, shard in shards if shard.path}
+    where = ", ".join(sorted(paths)[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+    return (
+        f"{where or config.tasks.name} (tasks.eval_fraction={config.tasks.eval_fraction},"
+        f" tasks.eval_path={config.tasks.eval_path})"
+    )
 
 
 def write_rows(
@@ -70,30 +118,18 @@ def write_rows(
     return count
 
 
-def _check_unique(folder: RunFolder, total: int) -> None:
-    """No question twice, within a split or across."""
-    for question_id, first, second in duplicates(lambda: _ids(folder), total):
-        raise TaskError(_duplicate(folder, question_id, first, second))
-
-
-def _ids(folder: RunFolder) -> Iterator[tuple[str, str]]:
-    for split in (Split.TRAIN, Split.EVAL):
-        source = dataset.dataset(
-            folder.inner("questions", f"{split}.parquet"), filesystem=folder.filesystem
+def _check_unique(folder: RunFolder, split: Split, total: int) -> None:
+    """No id twice in a split: possible only where records bring their own."""
+    for question_id, first, second in duplicates(lambda: _texts(folder, split), total):
+        raise TaskError(
+            f"tasks: the id {question_id!r} stands for two {split} questions:"
+            f" {first!r} and {second!r}"
         )
-        for batch in source.to_batches(columns=["question_id", "split"]):
-            yield from zip(
-                batch["question_id"].to_pylist(), batch["split"].to_pylist(), strict=True
-            )
 
 
-def _duplicate(folder: RunFolder, question_id: str, first: str, second: str) -> str:
-    source = dataset.dataset(
-        folder.inner("questions", f"{second}.parquet"), filesystem=folder.filesystem
-    )
-    found = source.head(1, filter=dataset.field("question_id") == question_id).to_pylist()
-    where = f"twice in {first}" if first == second else f"in {first} and in {second}"
-    return f"tasks: duplicate question id {question_id} ({where}): {found[0]['question'][:120]!r}"
+def _texts(folder: RunFolder, split: Split) -> Iterator[tuple[str, str]]:
+    for row in _questions(folder, split, ["question_id", "question"]):
+        yield row["question_id"], row["question"][:120]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +176,11 @@ def _requests(
         )
 
 
-def _questions(folder: RunFolder, split: Split) -> Iterator[dict[str, Any]]:
+def _questions(
+    folder: RunFolder, split: Split, columns: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
     source = dataset.dataset(
         folder.inner("questions", f"{split}.parquet"), filesystem=folder.filesystem
     )
-    for batch in source.to_batches():
+    for batch in source.to_batches(columns=columns):
         yield from batch.to_pylist()

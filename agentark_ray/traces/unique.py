@@ -1,5 +1,7 @@
-"""Finding ids that occur twice, in bounded memory."""
+"""Finding what occurs twice, in bounded memory."""
 
+import hashlib
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -27,3 +29,27 @@ def duplicates(
                 yield item, seen[item], label
             else:
                 seen[item] = label
+
+
+class Seen:
+    """What came by before, in bounded memory: beyond a few MB it is in a temporary file."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)  # "": removed when closed
+        self._database.execute(
+            "create table seen (hash blob primary key, label text) without rowid"
+        )
+        self._database.execute("begin")
+
+    def before(self, text: str, label: str) -> str | None:
+        """The label that an equal text came with before; None, and it is noted, if it is new."""
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        query = "insert or ignore into seen values (?, ?)"
+        if self._database.execute(query, (digest, label)).rowcount:
+            return None
+        query = "select label from seen where hash = ?"
+        return self._database.execute(query, (digest,)).fetchone()[0]
+
+    def close(self) -> None:
+        """Give the temporary file back."""
+        self._database.close()

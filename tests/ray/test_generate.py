@@ -130,7 +130,6 @@ def test_a_job_that_fails_as_a_whole_stops(
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ([f'{{"question": "{i % 60}", "answer": "#### 1"}}' for i in range(61)], "'0'"),
         (["", ""], "no train question"),
         (['{"question": "a", "answer": "#### 1"}', "{"], ":2: not valid JSON"),
     ],
@@ -143,14 +142,6 @@ def test_bad_question_files(tmp_path: Path, lines: list[str], expected: str) -> 
     with pytest.raises(TaskError) as error:
         write_questions(folder, config)
     assert expected in str(error.value)
-
-
-def test_a_question_in_both_splits_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "q.jsonl"
-    path.write_text('{"question": "a", "answer": "#### 1"}')
-    config = config_for(tmp_path, path, f"tasks.eval_path={path}")
-    with pytest.raises(TaskError, match="in train and in eval"):
-        write_questions(RunFolder(config.output), config)
 
 
 @pytest.fixture
