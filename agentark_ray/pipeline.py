@@ -4,7 +4,6 @@ questions -> generate -> dataset -> train -> evaluate -> report. This file order
 what they do is in traces/, train/ and evaluate/.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -93,10 +92,12 @@ class Run:
 
     def _stage(self, name: str, stage: Callable[["Run"], dict[str, Any]]) -> None:
         self._say(f"[bold]{name}[/bold]")
-        started = time.monotonic()
-        figures = {**stage(self), "seconds": round(time.monotonic() - started, 1)}
-        self.folder.finish_stage(name, figures)
-        shown = ", ".join(f"{key} {_short(value)}" for key, value in figures.items())
+        with self.folder.attempt(name, self.config.engine.actors):
+            figures = stage(self)
+        figures = self.folder.finish_stage(name, {**figures, **self.folder.attempts(name)})
+        shown = ", ".join(
+            f"{key} {_short(value)}" for key, value in figures.items() if key != "actor_seconds"
+        )
         self._say(f"  done: {shown}")
 
     def finished(self, stage: str) -> dict[str, Any]:

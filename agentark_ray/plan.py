@@ -23,14 +23,15 @@ class Measured:
     config: Mapping[str, Any]  # of that run
     debates: int
     output_tokens: int
-    seconds: float
-    engines: int
+    seconds: float  # of all attempts together
+    engine_seconds: float  # of every engine, added up
+    attempts: int
     traces_bytes: int  # of the folder traces/
 
     @property
     def tokens_per_s(self) -> float:
         """Output tokens a second of one engine."""
-        return self.output_tokens / self.seconds / self.engines
+        return self.output_tokens / self.engine_seconds
 
     @property
     def output_tokens_per_debate(self) -> float:
@@ -82,13 +83,19 @@ def measured(source: str, manifest: Mapping[str, Any], traces_bytes: int) -> Mea
         raise ConfigError(f"--from {source}: the stage generate of this run is not finished")
     if not stage["rows"] or not stage["output_tokens"] or not stage["seconds"]:
         raise ConfigError(f"--from {source}: nothing was generated: {dict(stage)}")
+    if "actor_seconds" not in stage:
+        raise ConfigError(
+            f"--from {source}: its manifest does not say how long every attempt took; it is of an"
+            " earlier version"
+        )
     return Measured(
         source=source,
         config=manifest["config"],
         debates=stage["rows"],
         output_tokens=stage["output_tokens"],
         seconds=stage["seconds"],
-        engines=manifest["config"]["engine"]["actors"],
+        engine_seconds=stage["actor_seconds"],
+        attempts=stage["attempts"],
         traces_bytes=traces_bytes,
     )
 
@@ -121,7 +128,7 @@ def estimate(config: Config, stated: Stated, run: Measured | None) -> Estimate:
         usd=_usd(gpu_hours, stated, notes),
         storage_bytes=None if size is None else debates * size,
         assumptions=tuple(notes),
-        warnings=() if run is None else _differences(config, run),
+        warnings=() if run is None else (*_differences(config, run), *_growth(run)),
     )
 
 
@@ -169,9 +176,9 @@ def _figure(name: str, title: str, stated: Stated, run: Measured | None, notes: 
 def _derivation(name: str, run: Measured) -> str:
     if name == "tokens_per_s":
         return (
-            f"{run.output_tokens:,} tokens / {run.seconds:,g} s / {run.engines} engine(s);"
-            " its seconds include the start of the engines, and must be of one go: of a run that"
-            " was interrupted they are the last part's only"
+            f"{run.output_tokens:,} tokens / {run.seconds:,g} s"
+            f" / {run.engine_seconds / run.seconds:.3g} engine(s); its seconds are of"
+            f" {run.attempts} attempt(s) and include the start of the engines"
         )
     total = run.output_tokens if name == "output_tokens_per_debate" else run.traces_bytes
     return f"{total:,} / {run.debates:,} debates"
@@ -203,6 +210,16 @@ def _differences(config: Config, run: Measured) -> tuple[str, ...]:
         f"{run.source} was measured with {key}={before[key]!r}, this plan has {now[key]!r}"
         for key in sorted(before.keys() & now.keys())
         if _compared(key) and before[key] != now[key]
+    )
+
+
+def _growth(run: Measured) -> tuple[str, ...]:
+    engine = run.config["engine"]
+    if (engine["max_actors"] or 0) <= engine["actors"]:
+        return ()
+    return (
+        f"{run.source} was measured with engine.max_actors={engine['max_actors']}: actors beyond"
+        f" engine.actors={engine['actors']} are not counted, so an engine seems too fast",
     )
 
 

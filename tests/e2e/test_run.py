@@ -165,3 +165,7 @@ def test_ctrl_c_in_every_stage_loses_nothing(
     stages = json.loads((folder / "manifest.json").read_text())["stages"]
     assert tuple(stages) == STAGES
     assert len(curve) == stages["train"]["steps"]
+    attempts = json.loads((folder / "attempts.json").read_text())
+    for stage in ("generate", "train", "evaluate"):
+        first, last = (one["seconds"] for one in attempts[stage])
+        assert 0 < first + last == pytest.approx(stages[stage]["seconds"], abs=0.2)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentark_ray import run_folder
 from agentark_ray.config import Config, ConfigError, parse_config
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
@@ -76,6 +78,32 @@ def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
     write("old")
     write("new")
     assert os.listdir(tmp_path / "student") == ["new"]
+
+
+def test_attempts_add_up_whatever_ends_them(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), folder.attempt("train", actors=2):
+        time.sleep(0.3)
+        raise KeyboardInterrupt
+    with folder.attempt("train", actors=3):
+        time.sleep(0.1)
+    with folder.attempt("report", actors=3):
+        pass
+    found = folder.attempts("train")
+    assert found["attempts"] == 2
+    assert 0.4 <= found["seconds"] < 0.9
+    first, second = folder.read_json("attempts.json")["train"]
+    assert (first["actors"], second["actors"]) == (2, 3)
+    assert found["actor_seconds"] == pytest.approx(2 * first["seconds"] + 3 * second["seconds"])
+
+
+def test_a_killed_attempt_leaves_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "BEAT_S", 0.1)
+    folder = RunFolder(str(tmp_path))
+    with folder.attempt("train", actors=1):
+        time.sleep(0.55)
+        written = folder.attempts("train")  # what a SIGKILL would leave now
+    assert 0.3 <= written["seconds"] <= 0.6
 
 
 def model_folder(path: Path, *names: str) -> Path:

@@ -26,9 +26,15 @@ def config(*overrides: str) -> Config:
     return parse_config({}, ["gpus_per_engine=2", *overrides], "test")
 
 
+def took(*seconds: float, actors: int = 1) -> dict[str, Any]:
+    """What a manifest says about the time of attempts."""
+    total = sum(seconds)
+    return {"attempts": len(seconds), "seconds": total, "actor_seconds": total * actors}
+
+
 def run_of(*overrides: str) -> Measured:
     """2 engines made 1,000 debates of 400 tokens in 100 s: 2,000 tokens a second each."""
-    figures = {"rows": 1_000, "output_tokens": 400_000, "seconds": 100.0}
+    figures = {"rows": 1_000, "output_tokens": 400_000, **took(40.0, 60.0, actors=2)}
     snapshot = config("engine.actors=2", *overrides).snapshot()
     return measured("run", {"config": snapshot, "stages": {"generate": figures}}, 3_000_000)
 
@@ -80,7 +86,7 @@ def test_every_assumption_has_its_source() -> None:
         estimate(config("tasks.train_questions=7"), Stated(gpus=2), run_of()).assumptions
     )
     assert "tasks.train_questions of the config" in text
-    assert "400,000 tokens / 100 s / 2 engine(s)" in text
+    assert "400,000 tokens / 100 s / 2 engine(s); its seconds are of 2 attempt(s)" in text
     assert "from --gpus 2" in text
 
 
@@ -90,6 +96,13 @@ def test_a_measurement_of_something_else_is_pointed_out() -> None:
         "run was measured with debate.rounds=3, this plan has 2",
         "run was measured with model='other', this plan has 'tiny'",
     )
+
+
+def test_a_pool_that_grew_is_pointed_out() -> None:
+    (warning,) = estimate(config(), Stated(questions=10), run_of("engine.max_actors=3")).warnings
+    assert "engine.max_actors=3: actors beyond engine.actors=2 are not counted" in warning
+    run = run_of("engine.max_actors=2")
+    assert estimate(config(), Stated(questions=10), run).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +136,8 @@ def test_without_gpus_there_are_no_gpu_hours() -> None:
     ("stages", "expected"),
     [
         ({}, "generate of this run is not finished"),
-        ({"generate": {"rows": 0, "output_tokens": 0, "seconds": 1.0}}, "nothing was generated"),
+        ({"generate": {"rows": 0, "output_tokens": 0, **took(1.0)}}, "nothing was generated"),
+        ({"generate": {"rows": 1, "output_tokens": 1, "seconds": 1.0}}, "how long every attempt"),
     ],
 )
 def test_a_run_that_measured_nothing_is_named(stages: dict[str, Any], expected: str) -> None:
@@ -142,7 +156,7 @@ def run_folder(tmp_path: Path) -> Path:
     (folder / "traces" / "part").mkdir(parents=True)
     (folder / "traces" / "a.parquet").write_bytes(b"x" * 700)
     (folder / "traces" / "part" / "b.parquet").write_bytes(b"x" * 300)
-    figures = {"rows": 10, "output_tokens": 1_000, "seconds": 10.0}
+    figures = {"rows": 10, "output_tokens": 1_000, **took(10.0)}
     manifest = {"config": config().snapshot(), "stages": {"generate": figures}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
