@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -17,6 +17,9 @@ ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML fi
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
 ]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -25,6 +28,13 @@ def stdout() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 100)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object, as --json promises it."""
+    import json
+
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentark_ray.cli_base import JsonFlag, clear_errors, stdout
+from agentark_ray.cli_base import JsonFlag, RunArgument, clear_errors, print_json, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,10 +25,6 @@ Examples:
 
   agentark traces stats runs/demo --labels math-1
 """
-
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
-]
 
 
 def label(
@@ -55,9 +51,7 @@ def label(
         labelling = Labelling(run, settings, Console(stderr=True))
         manifest = labelling.execute()
         if as_json:
-            import json
-
-            print(json.dumps({"path": labelling.store.uri, **manifest}))
+            print_json({"path": labelling.store.uri, **manifest})
             return
         _show(stdout(), labelling.store.uri, manifest["figures"])
 

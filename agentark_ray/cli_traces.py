@@ -1,28 +1,36 @@
-"""`agentark traces ...` and `agentark plan`: look at stored debates, and what more would cost."""
+"""`agentark traces ...`: generate debates, look at them, count them, export them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
+from agentark_ray.cli_base import (
+    ConfigArgument,
+    JsonFlag,
+    Overrides,
+    RunArgument,
+    clear_errors,
+    print_json,
+    stdout,
+)
 from agentark_ray.config import ConfigError, load_config
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
-    from agentark_ray.plan import Estimate, Measured
     from agentark_ray.traces.stats import Prices, Tally
 
 app = typer.Typer(
     no_args_is_help=True, help="Generate debates, look at them, count them, export them."
 )
 
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Verdicts of these labels, not those in the traces."),
 ]
 
 GENERATE_HELP = """Debate the training questions of a config; nothing is trained or evaluated.
@@ -55,7 +63,7 @@ def generate(
         run.execute(["questions", "generate"])
         figures = run.finished("generate")
         if as_json:
-            _print_json(figures)
+            print_json(figures)
         else:
             print(f"traces: {run.folder.path('traces')} ({figures['rows']:,} debates)")
 
@@ -85,6 +93,7 @@ def show(
     prompts: Annotated[
         bool, typer.Option("--prompts", help="Also show what every agent was given.")
     ] = False,
+    labels: LabelsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one debate."""
@@ -102,9 +111,13 @@ def show(
                 row = shows.find_by_question(traces, question)
             else:
                 row = shows.find_by_index(traces, index or 0)
+            if labels is not None:
+                from agentark_ray.label_rows import open_labels, trace_folder
+
+                row = open_labels(trace_folder(run), labels).row(row)
         view = shows.debate_view(row, prompts)
         if as_json:
-            _print_json(view)
+            print_json(view)
             return
         from agentark_ray.traces.terminal import render_debate
 
@@ -126,6 +139,8 @@ Examples:
   agentark traces stats runs/demo --price-output 0.60 --price-prompt 0.15 --price-cached 0.07
 
   agentark traces stats runs/demo/eval/transcripts/base --arm debate
+
+  agentark traces stats runs/demo --labels math-1
 """
 
 
@@ -133,6 +148,7 @@ Examples:
 def stats(
     run: RunArgument,
     arm: Annotated[str | None, typer.Option(help="Needed if the traces are of several.")] = None,
+    labels: LabelsOption = None,
     price_output: Annotated[
         float | None, typer.Option(min=0, help="USD per million output tokens.")
     ] = None,
@@ -154,12 +170,12 @@ def stats(
         prices = _prices(price_output, price_prompt, price_cached)
         if plot is not None and not plot.parent.is_dir():
             raise ConfigError(f"--plot {plot}: no such folder {plot.parent}")
-        tally = _tally(run, arm)
+        tally = _tally(run, arm, labels)
         found = statistics.stats(tally, prices)
         if plot is not None:
             plot.write_text(_charts_page(run, found, tally), encoding="utf-8")
         if as_json:
-            _print_json(found)
+            print_json(found)
             return
         from agentark_ray.traces.terminal import render_stats
 
@@ -176,8 +192,8 @@ def _prices(output: float | None, prompt: float | None, cached: float | None) ->
     return Prices(output=output, prompt=prompt, cached=cached)
 
 
-def _tally(run: str, arm: str | None) -> "Tally":
-    from agentark_ray.debate_rows import light_rows
+def _tally(run: str, arm: str | None, labels: str | None) -> "Tally":
+    from agentark_ray.debate_rows import BATCH_ROWS
     from agentark_ray.traces.read import open_traces, readable
     from agentark_ray.traces.stats import COLUMNS, tally
 
@@ -185,7 +201,19 @@ def _tally(run: str, arm: str | None) -> "Tally":
         traces = open_traces(run)
         counts: Counter[str] = Counter()
         with _progress("counting debates", traces, counts):
-            return tally(_counted(light_rows([traces], COLUMNS), counts), arm)
+            return tally(_counted(_rows(run, traces, labels, COLUMNS, BATCH_ROWS), counts), arm)
+
+
+def _rows(
+    run: str, traces: "Dataset", labels: str | None, columns: Sequence[str], batch_rows: int
+) -> Iterable[dict[str, Any]]:
+    """Every trace, light, with the verdicts of `labels`."""
+    from agentark_ray.debate_rows import light_rows
+    from agentark_ray.label_rows import open_labels, trace_folder
+
+    if labels is None:
+        return light_rows([traces], columns, batch_rows)
+    return open_labels(trace_folder(run), labels).rows(columns, batch_rows)
 
 
 def _charts_page(run: str, found: dict[str, Any], tally: "Tally") -> str:
@@ -221,11 +249,11 @@ def export(
         typer.Option(help="The last turn of everyone who solves; all has judges' turns too."),
     ] = "final",
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    labels: LabelsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write turns as chat JSON lines."""
     with clear_errors():
-        from agentark_ray.debate_rows import light_rows
         from agentark_ray.traces.export import BATCH_ROWS, COLUMNS, check_target, write_chat
         from agentark_ray.traces.read import open_traces, readable
 
@@ -234,16 +262,17 @@ def export(
         with readable(run):
             traces = open_traces(run)
             with _progress("exporting debates", traces, counts):
-                write_chat(light_rows([traces], COLUMNS, BATCH_ROWS), out, only, turns, counts)
+                rows = _rows(run, traces, labels, COLUMNS, BATCH_ROWS)
+                write_chat(rows, out, only, turns, counts)
         if as_json:
-            _print_json({"path": str(out), **counts})
+            print_json({"path": str(out), **counts})
         else:
             text = f"{out}: {counts['lines']:,} turns of {counts['debates']:,} debates"
             left_out = f" ({counts['left_out']:,} that failed left out)"
             print(text + (left_out if counts["left_out"] else ""))
 
 
-def _counted(rows: Iterator[dict[str, Any]], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def _counted(rows: Iterable[dict[str, Any]], counts: Counter[str]) -> Iterator[dict[str, Any]]:
     for row in rows:
         yield row
         counts["debates"] += 1
@@ -267,98 +296,3 @@ def _progress(title: str, traces: "Dataset", counts: Counter[str]) -> Iterator[N
 
     with watch(Console(stderr=True), title, state):
         yield
-
-
-PLAN_HELP = """Estimate GPU-hours, days, money and storage of generating traces.
-
-Figures come from a run that was measured (--from) or are stated; what is stated goes first. Every
-assumption is printed. CONFIG says how many GPUs an engine has (gpus_per_engine).
-
-Examples:
-
-  agentark plan jobs/configs/demo.yaml --from runs/demo --questions 342000
-
-  agentark plan jobs/configs/gsm8k.yaml gpus_per_engine=1 --questions 342000 --gpus 64 \
---tokens-per-s 9000 --output-tokens-per-debate 2500 --gpu-hour-price 2.5
-"""
-
-
-def plan(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    questions: Annotated[
-        int | None, typer.Option(min=1, help="Default: the config's tasks.train_questions.")
-    ] = None,
-    from_run: Annotated[
-        str | None, typer.Option("--from", metavar="RUN", help="A run folder to measure from.")
-    ] = None,
-    tokens_per_s: Annotated[
-        float | None, typer.Option(min=1e-9, help="Output tokens a second of one engine.")
-    ] = None,
-    output_tokens_per_debate: Annotated[
-        float | None, typer.Option(min=1e-9, help="Output tokens of all agents and rounds.")
-    ] = None,
-    bytes_per_debate: Annotated[
-        float | None, typer.Option(min=0, help="On disk, compressed.")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="Default: engine.actors times gpus_per_engine.")
-    ] = None,
-    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="USD.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Estimate what generating traces will cost."""
-    with clear_errors():
-        from agentark_ray.plan import Stated, estimate
-
-        stated = Stated(
-            questions=questions,
-            tokens_per_s=tokens_per_s,
-            output_tokens_per_debate=output_tokens_per_debate,
-            bytes_per_debate=bytes_per_debate,
-            gpus=gpus,
-            gpu_hour_price=gpu_hour_price,
-        )
-        run = None if from_run is None else _measured(from_run)
-        _show_plan(estimate(load_config(config, overrides or []), stated, run), as_json)
-
-
-def _measured(uri: str) -> "Measured":
-    from agentark_ray.plan import measured
-    from agentark_ray.run_folder import RunFolder
-    from agentark_ray.traces.read import readable
-
-    with readable(uri):
-        folder = RunFolder(uri)
-    if not folder.exists("manifest.json"):
-        raise ConfigError(f"--from {uri}: no run folder (manifest.json is missing)")
-    return measured(uri, folder.read_json("manifest.json"), folder.size("traces"))
-
-
-def _show_plan(found: "Estimate", as_json: bool) -> None:
-    if as_json:
-        from dataclasses import asdict
-
-        _print_json(asdict(found))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    from agentark_ray.plan import lines
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in lines(found):
-        table.add_row(Text(name, style="dim"), Text(value))
-    console = stdout()
-    console.print(table)
-    console.print(Text("\nassumed", style="bold"))
-    for text in found.assumptions:
-        console.print(Text(f"- {text}"))
-    for text in found.warnings:
-        console.print(Text(f"! {text}", style="yellow"))
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -145,10 +145,23 @@ class Labels:
         for batch in source.to_batches(batch_size=BATCH_ROWS):
             yield from batch.to_pylist()
 
-    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    def rows(
+        self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[dict[str, Any]]:
         """Every trace with its label; of `columns` (all by default), those that its file has."""
         for part in self.parts():
-            yield from labelled_part(self.traces, self.store, part, columns)
+            yield from self.part(part, columns, batch_rows)
+
+    def part(
+        self, part: Row, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[dict[str, Any]]:
+        """The traces of a part with their labels."""
+        wanted = None if columns is None else [*dict.fromkeys(("debate_id", *columns))]
+        with self.store.filesystem.open_input_file(self.store.inner(part_file(part))) as source:
+            labels = _label_rows(source, batch_rows)
+            for batch in part_batches(self.traces, part, wanted, batch_rows):
+                for trace in batch.to_pylist():
+                    yield apply_label(trace, next(labels))
 
     def row(self, trace: Row) -> dict[str, Any]:
         """One trace with its label, which is looked for among all."""
@@ -214,21 +227,9 @@ def part_batches(
                     break
 
 
-def labelled_part(
-    traces: RunFolder, store: RunFolder, part: Row, columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """The traces of a part with their labels."""
-    wanted = None if columns is None else [*dict.fromkeys(("debate_id", *columns))]
-    with store.filesystem.open_input_file(store.inner(part_file(part))) as source:
-        labels = iter(_label_rows(source))
-        for batch in part_batches(traces, part, wanted):
-            for trace in batch.to_pylist():
-                yield apply_label(trace, next(labels))
-
-
-def _label_rows(source: Any) -> Iterator[Row]:
+def _label_rows(source: Any, batch_rows: int) -> Iterator[Row]:
     with pq.ParquetFile(source) as file:
-        for batch in file.iter_batches(BATCH_ROWS):
+        for batch in file.iter_batches(batch_rows):
             yield from batch.to_pylist()
 
 
@@ -303,5 +304,5 @@ def labelled_dataset(folder: RunFolder, out: str, version: str | None) -> Any:
 def _labelled_blocks(parts: pa.Table, labels: Labels) -> Iterator[pa.Table]:
     for part in parts.to_pylist():
         schema = next(part_batches(labels.traces, part)).schema
-        rows = list(labelled_part(labels.traces, labels.store, part))
+        rows = list(labels.part(part))
         yield pa.Table.from_pylist(rows, schema=schema)

@@ -30,7 +30,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
     ("pipeline", "labelling", "cli_base"),
-    ("cli_traces", "cli_label"),
+    ("cli_traces", "cli_label", "cli_plan"),
     ("cli",),
 )
 RANK = {component: rank for rank, row in enumerate(TIERS) for component in row}
