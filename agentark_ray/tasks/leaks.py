@@ -51,8 +51,8 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
-class _Print:
-    """What is compared of a question."""
+class Print:
+    """What is compared of a question: two that agree in all but their tokens may be one."""
 
     context: str
     tokens: list[str]  # of the question without its context
@@ -69,7 +69,7 @@ class _Print:
         """The similarity that makes another question nearly this one, at the best."""
         return RENAMED if len(self.numbers) >= MANY_NUMBERS else NEAR
 
-    def same(self, other: "_Print", likeness: float) -> bool:
+    def same(self, other: "Print", likeness: float) -> bool:
         """Whether two questions with this Jaccard similarity are nearly one."""
         least = self.least if self.gold is not None and self.gold == other.gold else NEAR
         return self.signature == other.signature and likeness >= least
@@ -80,7 +80,7 @@ class EvalIndex:
 
     def __init__(self, questions: Iterable[Asked]) -> None:
         self._questions = list(questions)
-        self._prints = [_print(question) for question in self._questions]
+        self._prints = [print_of(question) for question in self._questions]
         self._shingles = [shingles(found.tokens) for found in self._prints]
         self._signatures = {found.signature for found in self._prints}
         self._vocabulary = frozenset[str]().union(*self._shingles)
@@ -92,7 +92,7 @@ class EvalIndex:
 
     def leaks(self, questions: Sequence[Asked]) -> list[Leak]:
         """The closest evaluation question of every training question that is one."""
-        prints = [_print(question) for question in questions]
+        prints = [print_of(question) for question in questions]
         # Other numbers, another question: most end here, before anything is hashed.
         known = [i for i, found in enumerate(prints) if found.signature in self._signatures]
         sets = {i: shingles(prints[i].tokens) for i in known}
@@ -104,12 +104,12 @@ class EvalIndex:
         )
         return [leak for leak in found if leak is not None]
 
-    def _may_be_near(self, found: _Print, own: frozenset[str]) -> bool:
+    def _may_be_near(self, found: Print, own: frozenset[str]) -> bool:
         """Not ruled out: |A and B| >= s |A or B| needs a share s of A known to evaluation."""
         return len(own & self._vocabulary) >= found.least * len(own)
 
     def _closest(
-        self, question: Asked, found: _Print, own: frozenset[str], bands: Sequence[int]
+        self, question: Asked, found: Print, own: frozenset[str], bands: Sequence[int]
     ) -> Leak | None:
         candidates = {
             place for key in (" ".join(found.tokens), *bands) for place in self._places.get(key, ())
@@ -120,7 +120,7 @@ class EvalIndex:
             return None
         return Leak(train=question, evaluation=self._questions[place], similarity=likeness[place])
 
-    def _likeness(self, found: _Print, own: frozenset[str], place: int) -> float:
+    def _likeness(self, found: Print, own: frozenset[str], place: int) -> float:
         """The similarity to an evaluation question, 0 if it is another one."""
         other = self._prints[place]
         likeness = jaccard(own, self._shingles[place])
@@ -134,13 +134,14 @@ class EvalIndex:
         return min(likeness, documents) if documents >= NEAR else 0.0
 
 
-def _print(question: Asked) -> _Print:
+def print_of(question: Asked) -> Print:
+    """What is compared of a question."""
     context, asked = split_context(question.text)
     stem, options = split_options(asked)
     text = "\n".join([stem, *sorted(options)]).translate(_APOSTROPHES)
     tokens = [token for token in words(text) if token not in _PUNCTUATION]
     signs = () if _SIGNS.isdisjoint(text) and "-" not in text else _signs(tokens)
-    return _Print(context, tokens, numbers(tokens), signs, question.gold)
+    return Print(context, tokens, numbers(tokens), signs, question.gold)
 
 
 def _signs(tokens: Sequence[str]) -> tuple[str, ...]:
@@ -153,5 +154,5 @@ def _signs(tokens: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _keys(prints: Sequence[_Print], sets: Sequence[frozenset[str]]) -> Iterable[list[int]]:
+def _keys(prints: Sequence[Print], sets: Sequence[frozenset[str]]) -> Iterable[list[int]]:
     return band_keys(sets, RENAMED, [found.signature for found in prints])
