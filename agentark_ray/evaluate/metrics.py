@@ -1,12 +1,12 @@
 """Statistics of an evaluation, over plain numbers. No I/O.
 
-Shapes: D debates, R rounds. Accuracies and rates are shares in 0..1; latencies are milliseconds.
+Accuracies and rates are shares in 0..1; latencies are milliseconds.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import NormalDist
 
 Z_95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 
@@ -69,24 +69,6 @@ class Mcnemar:
     p: float  # exact, two-sided
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundVote:
-    """The vote after one round of one debate."""
-
-    agreement: float  # share of agents behind the leading answer
-    correct: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundResult:
-    """The state of all debates after a round; one that has stopped keeps its last vote."""
-
-    round: int  # 0..R-1
-    agreement: float  # mean over debates that finished
-    vote_accuracy: float  # over all debates, failed ones count as wrong
-    running: float  # share of finished debates that held this round
-
-
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, or None if whole is 0."""
     return part / whole if whole else None
@@ -146,23 +128,3 @@ def mcnemar(first: Mapping[str, bool], second: Mapping[str, bool]) -> Mcnemar:
     only_second = sum(second[q] and not first[q] for q in both)
     p = mcnemar_p(only_first, only_second)
     return Mcnemar(pairs=len(both), only_first=only_first, only_second=only_second, p=p)
-
-
-def rounds(votes_D_R: Sequence[Sequence[RoundVote]], failed: int) -> list[RoundResult]:
-    """The state after every round of finished debates; each has 1..R votes.
-
-    `failed` debates have no votes here; they lower the vote accuracy.
-    """
-    finished = len(votes_D_R)
-    results = []
-    for r in range(max(map(len, votes_D_R), default=0)):
-        state_D = [votes_R[min(r, len(votes_R) - 1)] for votes_R in votes_D_R]
-        results.append(
-            RoundResult(
-                round=r,
-                agreement=fmean(vote.agreement for vote in state_D),
-                vote_accuracy=sum(vote.correct for vote in state_D) / (finished + failed),
-                running=sum(len(votes_R) > r for votes_R in votes_D_R) / finished,
-            )
-        )
-    return results

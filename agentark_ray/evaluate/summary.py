@@ -19,7 +19,6 @@ from agentark_ray.evaluate.metrics import (
     Mcnemar,
     SelfCorrection,
     mcnemar,
-    rounds,
 )
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
@@ -84,8 +83,7 @@ def _rounds(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
     if DEBATE not in tallies:
         return []
     debate = tallies[DEBATE]
-    failed = len(debate.right) - len(debate.votes_D_R)
-    return [asdict(result) for result in rounds(debate.votes_D_R, failed)]
+    return [asdict(result) for result in debate.rounds.results(len(debate.right))]
 
 
 def _arm(arm: ArmResult, latency_failed: int) -> dict[str, Any]:

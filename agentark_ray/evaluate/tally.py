@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from agentark_ray.debate_rows import PathClass, Row, second_looks
 from agentark_ray.evaluate.metrics import (
     ArmResult,
-    RoundVote,
     SelfCorrection,
     latency,
     wilson,
 )
+from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
 CHECK = "_check"  # the arm `single_check` is the self-correction probe of `single`
@@ -29,7 +29,7 @@ class Tally:
     wall_ms: list[float] = field(default_factory=list)
     latency_failed: int = 0
     looks: Counter[PathClass] = field(default_factory=Counter)
-    votes_D_R: list[tuple[RoundVote, ...]] = field(default_factory=list)  # finished debates
+    rounds: RoundTally = field(default_factory=RoundTally)
 
     def add_main(self, row: Row) -> None:
         """Count a row held under load.
@@ -49,7 +49,7 @@ class Tally:
         self.output_tokens += row["output_tokens"]
         self.prompt_tokens += row["prompt_tokens"]
         if ok:
-            self.votes_D_R.append(_votes(row))
+            self.rounds.add(row["votes"] or ())
 
     def add_latency(self, row: Row) -> None:
         """Count a row held alone on an idle engine; a failed one has no latency."""
@@ -110,15 +110,4 @@ def self_correction(looks: Mapping[PathClass, int]) -> SelfCorrection | None:
         return None
     return SelfCorrection(
         wrong_before=fixed + wrong, fixed=fixed, right_before=broken + kept, broken=broken
-    )
-
-
-def _votes(row: Row) -> tuple[RoundVote, ...]:
-    ordered = sorted(row["votes"] or (), key=lambda vote: vote["round"])
-    return tuple(
-        RoundVote(
-            agreement=vote["count"] / vote["agents"],
-            correct=vote["verdict"] == Verdict.CORRECT,
-        )
-        for vote in ordered
     )

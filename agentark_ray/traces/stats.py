@@ -5,12 +5,13 @@ Rounds count from 0. Accuracies and rates are shares in 0..1, or None if nothing
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agentark_ray.config import ConfigError
 from agentark_ray.debate_rows import PathClass, Row, second_looks, turn_leaves, vote_leaves
 from agentark_ray.histogram import LogHistogram
+from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
 TOKENS = ("output_tokens", "prompt_tokens", "cached_tokens")
@@ -21,26 +22,6 @@ COLUMNS = (
 )
 
 
-@dataclass(slots=True)
-class Standing:
-    """Sums over votes."""
-
-    debates: int = 0
-    correct: int = 0
-    agreement: float = 0.0  # sum of shares of agents behind the leading answer
-
-    def add(self, vote: Row) -> None:
-        self.debates += 1
-        self.correct += vote["verdict"] == Verdict.CORRECT
-        self.agreement += vote["count"] / vote["agents"]
-
-    def __iadd__(self, other: "Standing") -> "Standing":
-        self.debates += other.debates
-        self.correct += other.correct
-        self.agreement += other.agreement
-        return self
-
-
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """What is known so far of one arm's debates."""
@@ -49,8 +30,7 @@ class Tally:
     stops: Counter[tuple[int, str]] = field(default_factory=Counter)  # (rounds held, reason)
     correct: int = 0
     ungraded: int = 0
-    held: dict[int, Standing] = field(default_factory=dict)  # by round that was held
-    ended: dict[int, Standing] = field(default_factory=dict)  # last votes, by their round
+    rounds: RoundTally = field(default_factory=RoundTally)
     looks: Counter[PathClass] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     wall_s: LogHistogram = field(default_factory=LogHistogram)
@@ -66,12 +46,15 @@ class Tally:
         self.correct += row["verdict"] == Verdict.CORRECT
         self.ungraded += row["verdict"] is None
         self.wall_s.add(row["wall_s"])
-        votes = sorted(row["votes"] or (), key=lambda vote: vote["round"])
+        votes = row["votes"] or ()
         self.stops[len(votes), str(row["stop_reason"])] += 1
-        for vote in votes:
-            self.held.setdefault(vote["round"], Standing()).add(vote)
-        if votes:
-            self.ended.setdefault(votes[-1]["round"], Standing()).add(votes[-1])
+        self.rounds.add(votes)
+
+    @property
+    def graded(self) -> int:
+        """Debates that an accuracy is of: failed ones are wrong, unless none could be graded."""
+        nothing = self.ungraded and self.ungraded == self.statuses[DebateStatus.OK]
+        return 0 if nothing else self.statuses.total() - self.ungraded
 
 
 def tally(rows: Iterable[Row], arm: str | None = None) -> Tally:
@@ -105,9 +88,9 @@ def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
     return {
         "debates": debates,
         "status": dict(found.statuses),
-        "graded": debates - found.ungraded,
-        "accuracy": _accuracy(found, found.correct),
-        "rounds": rounds(found),
+        "graded": found.graded,
+        "accuracy": found.correct / found.graded if found.graded else None,
+        "rounds": [asdict(result) for result in found.rounds.results(found.graded)],
         "paths": {path.value: found.looks[path] for path in PathClass},
         "stops": [
             {"rounds": rounds_, "reason": reason, "debates": count}
@@ -119,38 +102,6 @@ def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
         "wall_s": {f"p{q}": found.wall_s.percentile(q) for q in (50, 95)},
         "cost": None if prices is None else cost(found.tokens, debates, prices),
     }
-
-
-def _accuracy(found: Tally, correct: int) -> float | None:
-    ok, debates = found.statuses[DebateStatus.OK], found.statuses.total()
-    nothing_graded = found.ungraded and found.ungraded == ok
-    return None if nothing_graded else correct / (debates - found.ungraded)
-
-
-def rounds(found: Tally) -> list[dict[str, Any]]:
-    """The state after every round; a debate that has stopped keeps its last vote.
-
-    `agreement` is a mean over debates that ended well, `running` the share of them that held the
-    round, `vote_accuracy` counts like `accuracy` in `stats`.
-    """
-    finished = sum(standing.debates for standing in found.ended.values())
-    stopped = Standing()
-    results = []
-    for round_ in range(max(found.held, default=-1) + 1):
-        state = Standing()
-        held = found.held.get(round_, Standing())
-        state += held
-        state += stopped
-        results.append(
-            {
-                "round": round_,
-                "vote_accuracy": _accuracy(found, state.correct),
-                "agreement": state.agreement / finished,
-                "running": held.debates / finished,
-            }
-        )
-        stopped += found.ended.get(round_, Standing())
-    return results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("types", "section", "console", "location", "tiny.path", "page", "similar", "histogram"),
     ("engine_config", "team", "questions", "strategy"),
     ("config",),
-    ("run_folder", "session", "models", "doctor", "debate_rows"),
+    ("run_folder", "session", "models", "doctor", "debate_rows", "round_tally"),
     ("grading", "label_rows"),
     ("tasks", "engine.base"),
     ("debate",),

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,17 +10,15 @@ from hypothesis import strategies as st
 
 from agentark_ray.evaluate.metrics import (
     Latency,
-    RoundResult,
-    RoundVote,
     SelfCorrection,
     latency,
     mcnemar,
     mcnemar_p,
     percentile,
     ratio,
-    rounds,
     wilson,
 )
+from agentark_ray.round_tally import RoundResult, RoundTally
 
 COUNTS = st.tuples(st.integers(0, 2_000), st.integers(1, 2_000)).map(lambda t: (min(t), max(t)))
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -136,18 +135,21 @@ def test_a_rate_of_nothing_is_none() -> None:
     assert ratio(1, 0) is None
 
 
-def vote(agreement: float, correct: bool) -> RoundVote:
-    return RoundVote(agreement=agreement, correct=correct)
+def vote(round_: int, count: int, verdict: str) -> dict[str, Any]:
+    return {"round": round_, "count": count, "agents": 5, "verdict": verdict}
 
 
 def test_a_stopped_debate_keeps_its_last_vote_and_failed_ones_count_as_wrong() -> None:
-    stopped = [vote(1.0, True)]
-    corrected = [vote(0.4, False), vote(0.8, True)]
-    assert rounds([stopped, corrected], failed=2) == [
+    tally = RoundTally()
+    tally.add([vote(0, 5, "correct")])
+    tally.add([vote(1, 4, "correct"), vote(0, 2, "incorrect")])
+    # Two more failed. Agreement: (5/5 + 2/5) / 2, then (5/5 + 4/5) / 2.
+    assert tally.results(graded=4) == [
         RoundResult(round=0, agreement=0.7, vote_accuracy=1 / 4, running=1.0),
         RoundResult(round=1, agreement=0.9, vote_accuracy=2 / 4, running=0.5),
     ]
+    assert tally.results(graded=0)[1].vote_accuracy is None
 
 
 def test_no_debate_has_no_rounds() -> None:
-    assert rounds([], failed=3) == []
+    assert RoundTally().results(graded=3) == []

@@ -90,7 +90,9 @@ def test_missing_paths_are_named(tmp_path: Path) -> None:
         read("train")
     with pytest.raises(TaskError, match=r"tasks.path=.*missing.jsonl: no such file"):
         read("train", path=str(tmp_path / "missing.jsonl"))
-    with pytest.raises(TaskError, match=r"holds no file that ends in .jsonl, .json, .csv, .tsv, .parquet"):
+    with pytest.raises(
+        TaskError, match=r"holds no file that ends in .jsonl, .json, .csv, .tsv, .parquet"
+    ):
         read("train", path=str(tmp_path))
     (tmp_path / "q.txt").touch()
     with pytest.raises(TaskError, match=r"q.txt: expected a file that ends in"):

@@ -166,7 +166,8 @@ def test_a_tally_does_not_grow_with_its_rows() -> None:
         tally_ = Tally()
         for i in range(rows):
             tally_.add(row("debate", f"q{i}", "rw", "rr", wall_s=1 + i % 7))
-        counters = (tally_.stops, tally_.held, tally_.ended, tally_.looks, tally_.wall_s.bins)
+        rounds = tally_.rounds
+        counters = (tally_.stops, rounds._held, rounds._ended, tally_.looks, tally_.wall_s.bins)
         return sum(map(len, counters))
 
     assert size(700) == size(14)
