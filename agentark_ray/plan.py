@@ -9,9 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentark_ray.config import Config, ConfigError
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.settings import placement, refs_of
 
 # What decides speed and tokens: a measurement of another value may not carry over.
-COMPARED = ("model", "gpus_per_engine", "tasks", "debate", "engine.type", "engine.max_model_len")
+COMPARED = (
+    "model",
+    "gpus_per_engine",
+    "tasks",
+    "debate",
+    "engine.type",
+    "engine.max_model_len",
+    "engine.models",
+)
 NOT_COMPARED = ("tasks.train_questions", "tasks.eval_questions", "tasks.eval_fraction")
 
 
@@ -142,11 +152,14 @@ def _questions(config: Config, stated: Stated, notes: list[str]) -> int:
 
 
 def _hardware(config: Config, stated: Stated, notes: list[str]) -> tuple[int, int]:
-    """(engines, GPUs)"""
-    each = config.gpus_per_engine
+    """(engines, GPUs); the engines of a team of several models count as one."""
+    refs = refs_of(config, arm_protocol(config, "debate").speakers, config.model)
+    place = placement(config, refs)
+    each = sum(place.groups)
+    unit = f"team(s) of {len(place.apart)} engines with" if place.apart else "engine(s) of"
     if stated.gpus is None:
         engines = config.engine.actors
-        notes.append(f"{engines} engine(s) of {each} GPU(s), from the config's engine.actors")
+        notes.append(f"{engines} {unit} {each} GPU(s), from the config's engine.actors")
         return engines, engines * each
     if not each:
         raise ConfigError(
@@ -154,8 +167,9 @@ def _hardware(config: Config, stated: Stated, notes: list[str]) -> tuple[int, in
         )
     engines, left = divmod(stated.gpus, each)
     if left or not engines:
-        raise ConfigError(f"--gpus {stated.gpus}: not a multiple of gpus_per_engine={each}")
-    notes.append(f"{engines} engine(s) of {each} GPU(s), from --gpus {stated.gpus}")
+        asked = f"the {each} GPUs of a team" if place.apart else f"gpus_per_engine={each}"
+        raise ConfigError(f"--gpus {stated.gpus}: not a multiple of {asked}")
+    notes.append(f"{engines} {unit} {each} GPU(s), from --gpus {stated.gpus}")
     return engines, stated.gpus
 
 

@@ -63,6 +63,9 @@ def generate_traces(
     need_resources(f"engine.actors={engine.actors}", {"CPU": cpus}, place.groups * engine.actors)
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    # Grow a pool when all actors have as many blocks as they work on at once; Ray Data's default
+    # asks for 1.75 times as many, which they never have.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     retry_outages(context)
     context.checkpoint_config = CheckpointConfig(
         "debate_id", folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False

@@ -124,6 +124,17 @@ def test_a_missing_figure_names_its_option(
         estimate(config(*overrides), replace(STATED, **change), None)
 
 
+def test_a_team_needs_the_gpus_of_all_its_engines() -> None:
+    team = "debate.team=[{model: a/A}, {model: b/B}, {model: c/C, endpoint: 'http://x/v1'}]"
+    of_team = config("model=a/A", team, "engine.models={b/B: {gpus: 4}}")
+    found = estimate(of_team, replace(STATED, gpus=18), None)
+    assert (found.engines, found.gpus) == (3, 18)
+    assert "3 team(s) of 2 engines with 6 GPU(s), from --gpus 18" in found.assumptions
+    assert estimate(of_team, replace(STATED, gpus=None), None).gpus == 6
+    with pytest.raises(ConfigError, match="--gpus 8: not a multiple of the 6 GPUs of a team"):
+        estimate(of_team, replace(STATED, gpus=8), None)
+
+
 def test_without_gpus_there_are_no_gpu_hours() -> None:
     stated = Stated(questions=3_600, tokens_per_s=10.0, output_tokens_per_debate=10.0)
     found = estimate(config("gpus_per_engine=0"), stated, None)

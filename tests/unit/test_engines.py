@@ -1,0 +1,111 @@
+"""Which engine a model gets, with which settings, and which GPUs it needs where."""
+
+import pytest
+
+from agentark_ray.config import Config, parse_config
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.http import HttpEngine
+from agentark_ray.engine.make import make_engine
+from agentark_ray.engine.settings import Placement, gpus_of, placement, refs_of
+from agentark_ray.engine.vllm import VllmEngine
+from agentark_ray.session import groups_fit
+from agentark_ray.tiny.path import tiny_model_path
+from agentark_ray.types import ModelRef
+
+TINY = str(tiny_model_path())
+A, B, FAR = ModelRef(name="a/A"), ModelRef(name="b/B"), ModelRef(name="far", endpoint="http://x/v1")
+
+
+def config_of(*overrides: str) -> Config:
+    return parse_config({}, ["model=a/A", *overrides], "test")
+
+
+def team(*names: str) -> str:
+    far = ", endpoint: 'http://x/v1'"
+    members = [f"{{model: {name}{far if name == 'far' else ''}}}" for name in names]
+    return f"debate.team=[{', '.join(members)}]"
+
+
+def vllm_args(config: Config, ref: ModelRef) -> dict[str, object]:
+    engine = make_engine(config, ref)
+    assert isinstance(engine, VllmEngine)
+    return engine.args
+
+
+def test_a_name_for_the_model_of_the_run_is_no_further_model() -> None:
+    config = config_of(team("a/A", "b/B", "far"))
+    debate = arm_protocol(config, "debate").speakers
+    # where the run's model is a folder, its path stands for it
+    assert refs_of(config, debate, "/path/of/a") == [ModelRef(name="/path/of/a"), B, FAR]
+    single = arm_protocol(config, "single").speakers
+    assert refs_of(config, [*single, *debate], "a/A") == [A, B, FAR]
+
+
+def test_the_student_has_the_settings_of_the_model_it_was() -> None:
+    config = config_of(
+        team("a/A", "b/B"),
+        "gpus_per_engine=1",
+        "engine.models={a/A: {gpus: 2, max_model_len: 99}, b/B: {gpus: 0}}",
+    )
+    student = ModelRef(name=TINY)
+    assert (gpus_of(config, student), vllm_args(config, student)["max_model_len"]) == (2, 99)
+    assert (gpus_of(config, B), vllm_args(config, B)["max_model_len"]) == (0, 4096)
+
+
+def test_one_engine_runs_in_its_actor_and_several_run_apart() -> None:
+    one = config_of(team("a/A", "far"), "gpus_per_engine=4")
+    assert placement(one, [A, FAR]) == Placement(gpus=4, apart={})
+    assert placement(one, [A, FAR]).groups == [4]
+    assert placement(one, [FAR]) == Placement(gpus=0, apart={})
+    two = config_of(team("a/A", "b/B", "far"), "engine.models={b/B: {gpus: 8}}")
+    found = placement(two, [A, FAR, B])
+    assert found == Placement(gpus=0, apart={A: 0, B: 8})
+    assert (found.cpus, found.groups) == (2, [8])
+
+
+def test_tensor_parallel_settings_reach_vllm() -> None:
+    config = config_of(
+        team("a/A", "b/B"),
+        "gpus_per_engine=1",
+        "engine.gpu_memory_utilization=0.8",
+        "engine.models={b/B: {gpus: 4, gpu_memory_utilization: 0.5, trust_remote_code: true}}",
+    )
+    one, four = vllm_args(config, A), vllm_args(config, B)
+    assert one["tensor_parallel_size"] == 1
+    assert one["gpu_memory_utilization"] == 0.8
+    assert "distributed_executor_backend" not in one
+    # without it vLLM would spread its workers over the bundles of the team's placement group
+    assert four["distributed_executor_backend"] == "mp"
+    changed = {"tensor_parallel_size": 4, "gpu_memory_utilization": 0.5, "trust_remote_code": True}
+    backend = {"distributed_executor_backend": "mp", "model": "b/B"}
+    assert four == {**one, **changed, **backend}
+
+
+def test_without_gpus_there_is_no_tensor_parallelism() -> None:
+    args = vllm_args(config_of(), A)
+    assert args["enforce_eager"] is True
+    assert not args.keys() & {"tensor_parallel_size", "gpu_memory_utilization"}
+
+
+def test_an_endpoint_is_not_loaded() -> None:
+    assert isinstance(make_engine(config_of(team("a/A", "far")), FAR), HttpEngine)
+
+
+@pytest.mark.parametrize(
+    ("groups", "nodes", "fit"),
+    [
+        ([], [], True),
+        ([8], [8], True),
+        ([8], [4, 4], False),
+        ([8, 8], [8, 8], True),
+        ([4, 4], [6, 2], False),
+        ([4, 4], [3, 3], False),
+        ([2, 4], [2, 4], True),
+        ([2, 4], [3, 4], True),
+        ([4, 2, 2], [4, 3, 1], False),
+        ([4, 2, 1, 1], [4, 3, 1], True),
+        ([1] * 9, [4, 4], False),
+    ],
+)
+def test_groups_of_gpus_fit_on_nodes(groups: list[int], nodes: list[int], fit: bool) -> None:
+    assert groups_fit(groups, nodes) is fit
