@@ -4,8 +4,9 @@ Every completion takes `latency` seconds of waiting and no computing, so an idea
 in_flight x actors / (rounds x latency) debates a second. The ratio is the rate of the real job
 (Ray Data, checkpointing, Parquet) over that, between 15 % and 85 % of its debates, once all actors
 are up. The CPU time of the actors over their completions tells what one completion costs, and so
-how many completions a second one core can orchestrate. `run_debate` alone, without Ray, is timed
-in this process.
+how many completions a second one core can orchestrate. Two peers are timed in this process, without
+Ray: the fake engine asked directly by as many requests as one actor has open, which also shows
+timers that are late and a loop that is busy, and `run_debate` alone.
 
 Actors share this machine's cores: on a few cores a larger pool meets the cores' limit, not one of
 the orchestration. `cpu_bound` says where the ideal rate needs more CPU than there is.
@@ -19,11 +20,15 @@ import time
 from functools import partial
 from typing import Any
 
+import uvloop
+
 from agentark_ray.config import Config, parse_config
 from agentark_ray.debate.run import run_debate
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.session import ray_session
+from agentark_ray.traces.actor import spare_garbage_collection
+from agentark_ray.types import Sampling
 from benchmarks.common import debate_protocol, eval_questions, finish, gather_at_most, say
 
 
@@ -70,10 +75,30 @@ def in_job(args: argparse.Namespace, actors: int, debates: int) -> dict[str, Any
     }
 
 
+async def engine_alone(args: argparse.Namespace, seconds: float = 4.0) -> float:
+    """Completions a second of the fake engine itself, with in_flight x agents requests open."""
+    engine = ScriptedEngine(seed=0, latency_s=args.latency, accuracy=0.6, max_model_len=65536)
+    sampling = Sampling(temperature=0.7, top_p=1.0, max_tokens=64)
+    (question,) = eval_questions(1)
+    deadline = time.perf_counter() + seconds
+
+    async def ask(agent: int) -> int:
+        asked = 0
+        while time.perf_counter() < deadline:
+            await engine(agent, [{"role": "user", "content": question.text}], sampling)
+            asked += 1
+        return asked
+
+    started = time.perf_counter()
+    asked = await asyncio.gather(*(ask(agent) for agent in range(args.in_flight * args.agents)))
+    return sum(asked) / (time.perf_counter() - started)
+
+
 async def alone(args: argparse.Namespace, debates: int) -> dict[str, Any]:
     """CPU time of `run_debate` and the scripted engine in this process, without Ray."""
     engine = ScriptedEngine(seed=0, latency_s=args.latency, accuracy=0.6, max_model_len=65536)
     protocol = debate_protocol(agents=args.agents, rounds=args.rounds, stop="fixed", max_tokens=64)
+    spare_garbage_collection()  # as actors do
     jobs = [partial(run_debate, q, protocol, engine, NUMERIC) for q in eval_questions(debates)]
     wall, cpu = time.perf_counter(), time.process_time()
     await gather_at_most(args.in_flight, jobs)
@@ -101,7 +126,9 @@ QUICK = {"actors": [1], "debates": 3000}
 
 def run(args: argparse.Namespace) -> None:
     """Entry point."""
-    by_itself = asyncio.run(alone(args, min(args.debates, 2000)))
+    engine_rate = round(uvloop.run(engine_alone(args)), 1)
+    say(f"overhead: the engine alone: {engine_rate} completions/s")
+    by_itself = uvloop.run(alone(args, min(args.debates, 2000)))
     say(f"overhead: run_debate alone: {by_itself}")
     found: dict[str, Any] = {}
     with ray_session(cpus=max(args.actors) + 2):
@@ -109,8 +136,9 @@ def run(args: argparse.Namespace) -> None:
             found[str(actors)] = in_job(args, actors, args.debates)
             say(f"overhead: {actors} actors: {found[str(actors)]}")
     ratios = {f"ideal_rate_{n}_actors": figures["share_of_ideal"] for n, figures in found.items()}
+    for n, figures in found.items():
+        ratios[f"engine_rate_{n}_actors"] = figures["completions_per_s"] / (int(n) * engine_rate)
     names = ("agents", "rounds", "in_flight", "latency", "rows_per_block")
     settings = {name: getattr(args, name) for name in names}
-    finish(
-        "debate_overhead", ratios, {"settings": settings, "run_debate": by_itself, "jobs": found}
-    )
+    peers = {"engine_completions_per_s": engine_rate, "run_debate": by_itself}
+    finish("debate_overhead", ratios, {"settings": settings, **peers, "jobs": found})

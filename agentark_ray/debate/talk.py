@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentark_ray.debate.vote import majority
 from agentark_ray.engine.base import Generate, PromptTooLong
@@ -69,15 +69,9 @@ class Talk:
         self, round_: int, prompts: dict[int, Prompt], rounds: int = 0
     ) -> Sequence[Turn]:
         """Turns of several speakers, who answer at the same time and do not see each other."""
-        if len(prompts) == 1:  # no task is needed
-            said = [await self._turn(round_, *item, rounds) for item in prompts.items()]
-        else:
-            async with asyncio.TaskGroup() as group:
-                asked = [
-                    group.create_task(self._turn(round_, agent, prompt, rounds))
-                    for agent, prompt in prompts.items()
-                ]
-            said = [task.result() for task in asked]
+        said = await _together(
+            [self._turn(round_, agent, prompt, rounds) for agent, prompt in prompts.items()]
+        )
         self.turns += said
         if self.grader.slow:
             await asyncio.to_thread(self._compare_all)
@@ -149,3 +143,20 @@ class Talk:
         answers = sorted({turn.answer for turn in self.turns if turn.answer is not None})
         for a, b in itertools.combinations(answers, 2):
             self.equal(a, b)
+
+
+async def _together(turns: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:
+    """All results; when one raises, the others are cancelled and have ended before this does.
+
+    As asyncio.TaskGroup, but the waiter is woken by the task itself, one pass of the event loop
+    earlier: with hundreds of debates in it a pass takes a millisecond.
+    """
+    first, *others = turns
+    tasks = [asyncio.create_task(turn) for turn in others]
+    try:
+        return [await first, *[await task for task in tasks]]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -27,7 +27,7 @@ _POISON = re.compile(r"\bPOISON(?::(\S+))?")
 
 
 def _words(messages: Sequence[Message]) -> int:
-    return sum(len(message["content"].split()) for message in messages)
+    return sum(message["content"].count(" ") + 1 for message in messages)
 
 
 class ScriptedEngine:

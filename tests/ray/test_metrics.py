@@ -17,7 +17,7 @@ ROW = {
     "prompt_tokens": 30,
     "cached_tokens": 0,
     "output_tokens": 12,
-    "turns": [{"latency_s": 0.3}, {"latency_s": 3.0}],
+    "wall_s": 0.3,
 }
 
 
@@ -30,7 +30,9 @@ class Actor:
         for _ in range(3):
             self._metrics.started()
         self._metrics.finished(ROW)
-        self._metrics.finished(ROW | {"status": "failed", "turns": []})
+        self._metrics.flush()
+        self._metrics.finished(ROW | {"status": "failed", "wall_s": 3.0})
+        self._metrics.flush()
 
 
 def scrape() -> dict[str, float]:
@@ -60,8 +62,8 @@ def test_prometheus_sees_the_debates_of_all_actors() -> None:
         'tokens_total{arm="debate",kind="prompt"}': 120,
         'tokens_total{arm="debate",kind="output"}': 48,
         "debates_in_flight{}": 2,
-        'completion_latency_seconds_count{arm="debate"}': 4,
-        'completion_latency_seconds_bucket{arm="debate",le="0.5"}': 2,
+        'debate_seconds_count{arm="debate"}': 4,
+        'debate_seconds_bucket{arm="debate",le="0.5"}': 2,
     }
     deadline = time.monotonic() + 60
     while not expected.items() <= (found := scrape()).items():
