@@ -4,7 +4,7 @@ The job holds debates (layout `shared`, all rounds) on the random model, through
 in flight, checkpointing and Parquet. Then, in a plain process, the very prompts of its traces, in
 their order and already tokenised, are all submitted to an AsyncLLM with the same settings at once:
 the peer knows later rounds' prompts in advance and has nothing to wait for. Both are timed from a
-warm engine to the last token, start-up left out.
+warm engine to the last token, start-up left out, and take turns; the ratio is that of the medians.
 """
 
 import argparse
@@ -12,12 +12,16 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import uvloop
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.engine.vllm import VllmEngine, render
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
+from agentark_ray.traces.actor import spare_garbage_collection
 from agentark_ray.types import Message
 from benchmarks.common import CONTEXT, finish, say
 
@@ -74,6 +78,7 @@ async def straight(args: argparse.Namespace, model: str, prompts: list[Any]) -> 
         chat_template_kwargs={},
     )
     await engine.start()
+    spare_garbage_collection()  # as actors do
     params = SamplingParams(
         temperature=1.0,
         max_tokens=args.tokens,
@@ -106,30 +111,34 @@ def _figures(tokens: int, seconds: float) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--debates", type=int, default=192)
+    parser.add_argument("--debates", type=int, default=256)
     parser.add_argument("--agents", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=85, help="of every answer")
     parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
 
 
-QUICK = {"debates": 64}
+QUICK = {"debates": 64, "repeats": 1}
 
 
 def run(args: argparse.Namespace) -> None:
     """Entry point."""
     from benchmarks.random_model import make_random_model
 
+    runs: dict[str, list[dict[str, Any]]] = {"job": [], "straight": []}
     with tempfile.TemporaryDirectory() as folder:
-        model, output = f"{folder}/model", f"{folder}/run"
+        model = f"{folder}/model"
         make_random_model(Path(model))
-        config = job_config(args, output)
-        with ray_session():
-            job = in_job(config, model)
-        say(f"saturation: in the Ray job: {job}")
-        direct = asyncio.run(straight(args, model, prompts_of(output)))
-        say(f"saturation: straight to vLLM: {direct}")
-    ratios = {"output_tokens_per_s": job["output_tokens_per_s"] / direct["output_tokens_per_s"]}
+        for repeat in range(args.repeats):
+            output = f"{folder}/run-{repeat}"
+            with ray_session():
+                runs["job"].append(in_job(job_config(args, output), model))
+            say(f"saturation: in the Ray job: {runs['job'][-1]}")
+            runs["straight"].append(uvloop.run(straight(args, model, prompts_of(output))))
+            say(f"saturation: straight to vLLM: {runs['straight'][-1]}")
+    rates = {side: median(run["output_tokens_per_s"] for run in of) for side, of in runs.items()}
+    ratios = {"output_tokens_per_s": rates["job"] / rates["straight"]}
     names = ("debates", "agents", "rounds", "tokens", "in_flight")
     settings = {name: getattr(args, name) for name in names}
-    finish("debate_saturation", ratios, {"settings": settings, "job": job, "straight": direct})
+    finish("debate_saturation", ratios, {"settings": settings, **runs})
