@@ -1,12 +1,16 @@
-"""What tests of trace generation share: a config of the scripted engine, and a job."""
+"""What tests of trace generation share: a config of the scripted engine, a job, what it left."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.traces.generate import generate_traces
+from agentark_ray.traces.generate import generate_traces, verify_traces
 from agentark_ray.traces.progress import start_progress
+from agentark_ray.traces.read import trace_dataset
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.types import Split
 
@@ -39,3 +43,43 @@ def hold(config: Config, plans: Sequence[Plan] = (Plan(arm="debate"),)) -> tuple
     arms = {plan.arm for plan in plans}
     generate_traces(folder, config, "m", arms, "train", "traces", progress)
     return folder, total
+
+
+def assert_whole(config: Config, total: int) -> None:
+    """Every request has its row, once; verify_traces has dropped what a dying task left."""
+    folder = RunFolder(config.output)
+    assert verify_traces(folder, config, "traces", total)["rows"] == total
+    asked, held = (
+        sorted(trace_dataset(folder, name).to_table(columns=["debate_id"])["debate_id"].to_pylist())
+        for name in ("requests/train.parquet", "traces")
+    )
+    assert len(set(asked)) == total > 100
+    assert held == asked
+
+
+def files(config: Config) -> int:
+    """Blocks on disk."""
+    return len(list(Path(config.output, "traces").glob("*.parquet")))
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    """Look every 50 ms, for 100 s."""
+    deadline = time.monotonic() + 100
+    while not ready():
+        assert time.monotonic() < deadline, "nothing happened in 100 s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def when_running(config: Config, act: Callable[[], None]) -> Iterator[None]:
+    """Do `act` once three blocks are on disk, while the job goes on."""
+
+    def watch() -> None:
+        wait_until(lambda: files(config) >= 3)
+        act()
+
+    with ThreadPoolExecutor(1) as pool:
+        acted = pool.submit(watch)
+        yield
+        assert acted.done(), "the job ended before its failure"
+        acted.result()

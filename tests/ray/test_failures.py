@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +25,15 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces import progress
 from agentark_ray.traces.generate import verify_traces
 from agentark_ray.traces.read import trace_dataset
-from tests.ray.helpers import config_for, hold, values_for
+from tests.ray.helpers import (
+    assert_whole,
+    config_for,
+    files,
+    hold,
+    values_for,
+    wait_until,
+    when_running,
+)
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(240)]
 
@@ -86,44 +93,6 @@ def tell_loss(
         print(f"\n{request.node.name}: {lost} s lost; undisturbed {quiet_s:.1f} s")
 
     return tell
-
-
-def assert_whole(config: Config, total: int) -> None:
-    """Every request has its row, once; verify_traces has dropped what a dying task left."""
-    folder = RunFolder(config.output)
-    assert verify_traces(folder, config, "traces", total)["rows"] == total
-    asked, held = (
-        sorted(trace_dataset(folder, name).to_table(columns=["debate_id"])["debate_id"].to_pylist())
-        for name in ("requests/train.parquet", "traces")
-    )
-    assert len(set(asked)) == total > 100
-    assert held == asked
-
-
-def files(config: Config) -> int:
-    return len(list(Path(config.output, "traces").glob("*.parquet")))
-
-
-def wait_until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 100
-    while not ready():
-        assert time.monotonic() < deadline, "nothing happened in 100 s"
-        time.sleep(0.05)
-
-
-@contextmanager
-def when_running(config: Config, act: Callable[[], None]) -> Iterator[None]:
-    """Do `act` once three blocks are on disk, while the job goes on."""
-
-    def watch() -> None:
-        wait_until(lambda: files(config) >= 3)
-        act()
-
-    with ThreadPoolExecutor(1) as pool:
-        acted = pool.submit(watch)
-        yield
-        assert acted.done(), "the job ended before its failure"
-        acted.result()
 
 
 def actors(raylet: int | None = None) -> list[psutil.Process]:
