@@ -263,4 +263,6 @@ def read(shard: Shard) -> Iterator[Question]:
     return questions(shard.split, shard.start, shard.stop, shard.seed)
 
 
-ARITHMETIC = Task(name=TASK, grader=NUMERIC, shards=shards, ood=ood_shards, read=read)
+ARITHMETIC = Task(
+    name=TASK, grader=NUMERIC, shards=shards, ood=ood_shards, read=read, disjoint=True
+)

@@ -41,6 +41,7 @@ class Task:
     shards: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> train and eval
     ood: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> out of distribution
     read: Callable[[Shard], Iterator[Question]]
+    disjoint: bool = False  # its splits have no question in common, by construction
 
 
 def content_id(task: str, text: str) -> str:

@@ -42,6 +42,9 @@ class Leaks:
         )
 
 
+NO_LEAKS = Leaks(exact=0, near=0, worst=(), ids=())
+
+
 def find_leaks(folder: RunFolder, evaluation: Sequence[Split]) -> Leaks:
     """Compare questions/train.parquet with the questions of the evaluation splits.
 

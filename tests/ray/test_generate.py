@@ -22,6 +22,7 @@ from agentark_ray.engine.base import PromptTooLong
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.base import TaskError
+from agentark_ray.traces import leaks
 from agentark_ray.traces.actor import Slots
 from agentark_ray.traces.generate import (
     Incomplete,
@@ -142,6 +143,23 @@ def test_bad_question_files(tmp_path: Path, lines: list[str], expected: str) -> 
     with pytest.raises(TaskError) as error:
         write_questions(folder, config)
     assert expected in str(error.value)
+
+
+def test_leaks_are_looked_for_by_all_cpus(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = gsm8k_file(2_500)
+    other = tmp_path / "eval.jsonl"
+    lines = path.read_text().splitlines()
+    other.write_text("\n".join(lines[::500]))
+    config = config_for(tmp_path, path, f"tasks.eval_path={other}", "tasks.leaks=allow")
+    folder = RunFolder(config.output)
+    assert write_questions(folder, config)["leaks"] == 5
+    alone = leaks.find_leaks(folder, [Split.EVAL])
+    monkeypatch.setattr(leaks, "GROUPS_A_TASK", 1)
+    together = leaks.find_leaks(folder, [Split.EVAL])
+    assert (together.exact, together.near, len(together.worst)) == (5, 0, 5)
+    assert set(together.ids) == set(alone.ids)
 
 
 @pytest.fixture

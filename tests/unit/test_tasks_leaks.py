@@ -15,7 +15,7 @@ from agentark_ray.similar import jaccard, shingles
 from agentark_ray.tasks import arithmetic
 from agentark_ray.tasks.base import TaskError
 from agentark_ray.tasks.gsm8k import GSM8K
-from agentark_ray.tasks.leaks import NEAR, Asked, EvalIndex
+from agentark_ray.tasks.leaks import NEAR, RENAMED, Asked, EvalIndex
 from agentark_ray.tasks.text import with_context, with_options
 from agentark_ray.traces.leaks import find_leaks
 from agentark_ray.traces.requests import write_questions
@@ -92,7 +92,7 @@ def test_other_signs_are_another_question() -> None:
 
 def test_other_names_are_the_same_problem_if_the_answer_is() -> None:
     renamed = MARTA.replace("Marta", "Olga").replace("Ida", "Eve")
-    assert 0.5 <= (similarity(renamed, MARTA, ("7", "7")) or 0) < NEAR
+    assert RENAMED <= (similarity(renamed, MARTA, ("7", "7")) or 0) < NEAR
     assert similarity(renamed, MARTA, ("7", "8")) is None
     wordy = "Who was the first president of the old republic of Marta and when did he retire?"
     assert similarity(wordy.replace("Marta", "Olga"), wordy, ("7", "7")) is None
