@@ -140,9 +140,9 @@ def _table(stream: Any, path: str, dialect: str, columns: Sequence[str] | None) 
                 header = list(columns)
             if row and header:
                 if len(row) != len(header):
-                    wanted = "in the header" if columns is None else f"for {', '.join(columns)}"
+                    wanted = "as in the header" if columns is None else f"for {', '.join(columns)}"
                     raise TaskError(
-                        f"{where}: expected {len(header)} fields as {wanted}, got {len(row)}"
+                        f"{where}: expected {len(header)} fields {wanted}, got {len(row)}"
                     )
                 yield where, dict(zip(header, row, strict=True))
     except csv.Error as error:

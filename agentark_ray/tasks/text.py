@@ -9,11 +9,10 @@ B) option
 
 import re
 from collections.abc import Sequence
-from string import ascii_uppercase
 
-LETTERS = ascii_uppercase
+LETTERS = "ABCDEFGHIJ"  # that the grader `choice` reads
 _QUESTION = "\n\nQuestion: "
-_OPTION = re.compile(r"\n([A-Z])\) ([^\n]*)\Z")
+_OPTION = re.compile(r"\n([A-J])\) ([^\n]*)\Z")
 
 
 def with_context(context: str, question: str) -> str:
@@ -31,7 +30,7 @@ def with_options(question: str, options: Sequence[str | None]) -> str:
     """A question with its options; one that is null or empty keeps its letter.
 
     Raises:
-        ValueError: fewer than 2 or more than 26 options.
+        ValueError: fewer than 2 or more than 10 options.
     """
     if not 2 <= len(options) <= len(LETTERS):
         raise ValueError(f"expected 2 to {len(LETTERS)} options, got {len(options)}")
@@ -44,15 +43,13 @@ def with_options(question: str, options: Sequence[str | None]) -> str:
 
 def split_options(text: str) -> tuple[str, list[str]]:
     """The question and its options, none if it has none."""
-    found: list[tuple[str, str]] = []
-    rest = text
-    while match := _OPTION.search(rest):
-        found.append((match[1], match[2]))
+    options: list[str] = []
+    letters, rest = "", text
+    while not letters.startswith("A") and (match := _OPTION.search(rest)):
+        letters = match[1] + letters
+        options.insert(0, match[2])
         rest = rest[: match.start()]
-    letters = "".join(letter for letter, _ in reversed(found))
-    if not found or letters != LETTERS[: len(letters)]:
-        return text, []
-    return rest, [option for _, option in reversed(found)]
+    return (rest, options) if letters and LETTERS.startswith(letters) else (text, [])
 
 
 def letter_of(index: object, options: Sequence[object]) -> str:
