@@ -1,6 +1,6 @@
 """What a grader is: how answers of one kind are asked for, extracted and compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentark_ray.types import Verdict
@@ -22,6 +22,8 @@ class Grader:
     extract: Callable[[str], str | None]
     equal: Callable[[str, str], bool]  # raises GradingTimeout
     slow: bool = False  # may take milliseconds and more: event loops call it in a thread
+    # What is more than right or wrong, each 0 to 1, by name; for (answer, gold).
+    scores: Callable[[str, str], Mapping[str, float]] | None = None  # raises GradingTimeout
 
     def verdict(
         self, answer: str | None, gold: str | None, aliases: Sequence[str] = ()
@@ -42,3 +44,20 @@ class Grader:
             except GradingTimeout:
                 timed_out = True
         return Verdict.TIMEOUT if timed_out else Verdict.INCORRECT
+
+    def measure(
+        self, answer: str | None, gold: str | None, aliases: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """The best of each score against the gold answer and its aliases.
+
+        Empty where the grader has no scores or there is no gold answer; all 0 without an answer.
+
+        Raises:
+            GradingTimeout: as `scores`.
+        """
+        if self.scores is None or gold is None:
+            return {}
+        found = [self.scores(answer or "", right) for right in (gold, *aliases)]
+        if answer is None:
+            return dict.fromkeys(found[0], 0.0)
+        return {name: max(score[name] for score in found) for name in found[0]}

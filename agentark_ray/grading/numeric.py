@@ -1,58 +1,76 @@
 """Answers that are one number: extraction and exact comparison.
 
-Extraction tries, in this order, the last `\\boxed{...}`, the last `#### ...`, the last "answer is
-...", and else the last number of the text. Comparison is between exact rationals, so 0.5 = 1/2 =
-.50 and 1,000 = 1000, and no tolerance can hide a difference.
+Extraction tries, in this order, a "final answer is ..." after the last box, the last
+`\\boxed{...}`, `<answer>...</answer>`, `#### ...`, "answer is ...", a text that is nothing but a
+number, and else the last number of the text. A box,
+tag or marked sentence that holds something else (a range, a list, an expression) is not searched
+for digits that happen to stand in it: the answer is then unparsable.
+
+Comparison is between exact rationals, so 0.5 = 1/2 = .50 and 1,000 = 1000, and no tolerance can
+hide a difference: 0.33 is not 1/3. A percent sign or a scale word may be a unit or a factor: 50%
+equals 50 and 0.5, 2 million equals 2 and 2000000.
 """
 
 import re
-from fractions import Fraction
-from functools import lru_cache
 
+from agentark_ray.grading import text as find
 from agentark_ray.grading.base import Grader
+from agentark_ray.grading.number import Value, last_number, only_number, value
 
 INSTRUCTION = "Think step by step and end with \\boxed{answer}."
 
-# A number has at most 400 digits here: enough for any answer, and int() stays linear.
-_NUMBER = r"[-+]?\$?\d{1,400}(?:,\d{3}){0,40}(?:\.\d{0,400})?(?:/\d{1,400})?|[-+]?\.\d{1,400}"
-_NUMBER_RE = re.compile(_NUMBER)
-_MARKERS = (
-    re.compile(r"\\boxed\s{0,4}\{([^{}]{1,500})\}"),
-    re.compile(r"####\s{0,4}([^\n]{1,500})"),
-    re.compile(r"answer\s{1,4}is\s{0,4}:?\s{0,4}([^\n]{1,500})", re.IGNORECASE),
-)
-
-
-def _normal(number: str) -> str:
-    return number.replace(",", "").replace("$", "").lstrip("+").rstrip(".")
+HEADING = re.compile(r"\d{1,3}[.):]\s|(?![-+\u2212\u2013$€£¥\\*(.]*\s?[-\u2212]?\.?\d|\\frac)")
+_BARE = re.compile(r"(?!-\s.*[a-z])[-+\u2212\u2013$€£¥₹(\\\s]{0,6}\.?\d[^\n]{0,60}\Z")
 
 
 def extract_answer(text: str) -> str | None:
     """The number a text answers with, without thousands separators or currency; None if none."""
-    for marker in _MARKERS:
-        marked = marker.findall(text)
-        if marked:
-            found = _NUMBER_RE.search(marked[-1])
-            return _normal(found.group()) if found else None
-    found_all = _NUMBER_RE.findall(text)
-    return _normal(found_all[-1]) if found_all else None
+    text = find.final_part(text)
+    for marked in find.final_after_box(text):
+        any_number, number = only_number(_sentence(marked), strict=False)
+        if any_number:
+            return number
+    for marked in (find.boxed(text), find.tagged(text)):
+        if marked is not None:
+            return only_number(marked, strict=True)[1]
+    for marked in find.after_hashes(text):
+        if not HEADING.match(marked):
+            return only_number(marked, strict=True)[1]
+    for marked in find.after_answer_is(text):
+        any_number, number = only_number(_sentence(marked), strict=False)
+        if any_number:
+            return number
+    if _BARE.match(text.strip()):
+        any_number, number = only_number(text, strict=True)
+        if any_number:
+            return number
+    return last_number(text)
 
 
-@lru_cache(4096)
-def parse(answer: str) -> Fraction | None:
-    """The exact value of an extracted answer, or None if it is not a finite number."""
-    try:
-        return Fraction(_normal(answer.strip()))
-    except (ValueError, ZeroDivisionError):
-        return None
+def _sentence(text: str) -> str:
+    """The first sentence of a text, if it holds a digit."""
+    end = re.search(r"[.!?]\s", text)
+    first = text[: end.end()] if end else text
+    return first if any(char.isdigit() for char in first) else text
+
+
+def parse(answer: str) -> Value | None:
+    """The exact value of an answer, or None if it is not one finite number."""
+    known = value(answer)
+    if known is not None:
+        return known
+    number = only_number(answer, strict=True)[1]
+    return value(number) if number is not None else None
 
 
 def equal(a: str, b: str) -> bool:
     """Whether two answers are the same number. Symmetric; text that is no number equals itself."""
+    if a == b:
+        return True
     value_a, value_b = parse(a), parse(b)
     if value_a is None or value_b is None:
         return a.strip() == b.strip()
-    return value_a == value_b
+    return value_a.equals(value_b)
 
 
 NUMERIC = Grader(name="numeric", instruction=INSTRUCTION, extract=extract_answer, equal=equal)
