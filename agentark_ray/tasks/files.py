@@ -163,8 +163,11 @@ def rows(value: object, name: str) -> list[Record]:
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, dict) and all(isinstance(cells, list) for cells in value.values()):
-        return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+    if isinstance(value, dict):
+        columns = {key: cells for key, cells in value.items() if cells is not None}
+        if all(isinstance(cells, list) for cells in columns.values()):
+            found = zip(*columns.values(), strict=True)
+            return [dict(zip(columns, cells, strict=True)) for cells in found]
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value
     raise ValueError(f"field {name!r} must be a list of records, got {str(value)[:80]!r}")

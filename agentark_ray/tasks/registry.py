@@ -4,18 +4,31 @@ import random
 from collections.abc import Iterator, Sequence
 
 from agentark_ray.config import TasksConfig
-from agentark_ray.grading.numeric import NUMERIC
+from agentark_ray.grading.registry import GRADERS
+from agentark_ray.tasks.aqua import AQUA
 from agentark_ray.tasks.arithmetic import ARITHMETIC
 from agentark_ray.tasks.base import Shard, Task
 from agentark_ray.tasks.custom import custom_task
 from agentark_ray.tasks.gsm8k import GSM8K
+from agentark_ray.tasks.hendrycks_math import MATH
+from agentark_ray.tasks.hotpotqa import HOTPOTQA
+from agentark_ray.tasks.medmcqa import MEDMCQA
+from agentark_ray.tasks.metamathqa import METAMATHQA
+from agentark_ray.tasks.mmlu import MMLU
+from agentark_ray.tasks.qasper import QASPER
+from agentark_ray.tasks.qmsum import QMSUM
+from agentark_ray.tasks.truthfulqa import TRUTHFULQA
 from agentark_ray.types import Question, Split
 
 AT_ONCE = 64  # files of a split that take turns
 
-_NAMED = (ARITHMETIC, GSM8K)
+_NAMED = (
+    *(ARITHMETIC, GSM8K, MATH, METAMATHQA),
+    *(AQUA, MEDMCQA, MMLU, TRUTHFULQA),
+    *(HOTPOTQA, QASPER, QMSUM),
+)
 TASKS: dict[str, Task] = {
-    task.name: task for task in (*_NAMED, *(custom_task(grader) for grader in (NUMERIC,)))
+    task.name: task for task in (*_NAMED, *(custom_task(grader) for grader in GRADERS.values()))
 }
 
 
