@@ -136,6 +136,7 @@ def _protect_token() -> None:
 
 def _local_resources(cpus: int) -> dict[str, Any]:
     return {
+        "address": "local",  # not a cluster that somebody started on this machine
         "num_cpus": max(cpus, os.cpu_count() or 1),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": False,

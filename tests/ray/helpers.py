@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from agentark_ray.config import Config, parse_config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.generate import generate_traces, verify_traces
@@ -83,3 +85,16 @@ def when_running(config: Config, act: Callable[[], None]) -> Iterator[None]:
         yield
         assert acted.done(), "the job ended before its failure"
         acted.result()
+
+
+def actors(raylet: int | None = None) -> list[psutil.Process]:
+    """Processes of DebateActors that this test process, or the raylet, has started."""
+    found = psutil.Process(raylet).children(recursive=True)
+    return [process for process in found if "DebateActor" in _command(process)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it ended in between
+        return ""

@@ -26,6 +26,7 @@ from agentark_ray.traces import progress
 from agentark_ray.traces.generate import verify_traces
 from agentark_ray.traces.read import trace_dataset
 from tests.ray.helpers import (
+    actors,
     assert_whole,
     config_for,
     files,
@@ -93,12 +94,6 @@ def tell_loss(
         print(f"\n{request.node.name}: {lost} s lost; undisturbed {quiet_s:.1f} s")
 
     return tell
-
-
-def actors(raylet: int | None = None) -> list[psutil.Process]:
-    """Processes of DebateActors that this test process, or the raylet, has started."""
-    found = psutil.Process(raylet).children(recursive=True)
-    return [process for process in found if "DebateActor" in "".join(process.cmdline())]
 
 
 def test_an_actor_is_killed(tmp_path: Path, tell_loss: Callable[[float], None]) -> None:
