@@ -52,7 +52,9 @@ def plan(
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Default: engine.actors times gpus_per_engine.")
     ] = None,
-    gpu_hour_price: Annotated[float | None, typer.Option(min=0, help="USD.")] = None,
+    gpu_hour_price: Annotated[
+        float | None, typer.Option(min=0, help="USD. Default: the config's prices.gpu_hour.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Estimate what generating traces will cost."""
@@ -74,13 +76,12 @@ def plan(
 def _measured(uri: str) -> "Measured":
     from agentark_ray.plan import measured
     from agentark_ray.run_folder import RunFolder
-    from agentark_ray.traces.read import readable
+    from agentark_ray.traces.read import read_manifest
 
-    with readable(uri):
-        folder = RunFolder(uri)
-    if not folder.exists("manifest.json"):
+    manifest = read_manifest(uri)
+    if manifest is None:
         raise ConfigError(f"--from {uri}: no run folder (manifest.json is missing)")
-    return measured(uri, folder.read_json("manifest.json"), folder.size("traces"))
+    return measured(uri, manifest, RunFolder(uri).size("traces"))
 
 
 def _show_plan(found: "Estimate", as_json: bool) -> None:

@@ -22,7 +22,8 @@ from agentark_ray.config import ConfigError, load_config
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
-    from agentark_ray.traces.stats import Prices, Tally
+    from agentark_ray.prices import TokenPrices
+    from agentark_ray.traces.stats import Tally
 
 app = typer.Typer(
     no_args_is_help=True, help="Generate debates, look at them, count them, export them."
@@ -150,7 +151,8 @@ def stats(
     arm: Annotated[str | None, typer.Option(help="Needed if the traces are of several.")] = None,
     labels: LabelsOption = None,
     price_output: Annotated[
-        float | None, typer.Option(min=0, help="USD per million output tokens.")
+        float | None,
+        typer.Option(min=0, help="USD per million output tokens. Default: the run's config."),
     ] = None,
     price_prompt: Annotated[
         float | None, typer.Option(min=0, help="USD per million prompt tokens not in the cache.")
@@ -167,7 +169,7 @@ def stats(
     with clear_errors():
         from agentark_ray.traces import stats as statistics
 
-        prices = _prices(price_output, price_prompt, price_cached)
+        prices = _prices(run, price_output, price_prompt, price_cached)
         if plot is not None and not plot.parent.is_dir():
             raise ConfigError(f"--plot {plot}: no such folder {plot.parent}")
         tally = _tally(run, arm, labels)
@@ -182,14 +184,20 @@ def stats(
         stdout().print(render_stats(found))
 
 
-def _prices(output: float | None, prompt: float | None, cached: float | None) -> "Prices | None":
+def _prices(
+    run: str, output: float | None, prompt: float | None, cached: float | None
+) -> "TokenPrices | None":
+    """The prices that were stated, else those of the run's config."""
+    from agentark_ray.prices import PricesConfig, TokenPrices
+
     if output is None and prompt is None and cached is None:
-        return None
+        from agentark_ray.traces.read import read_manifest
+
+        config = (read_manifest(run) or {}).get("config", {})
+        return PricesConfig.model_validate(config.get("prices", {})).tokens
     if output is None or prompt is None or cached is None:
         raise ConfigError("a cost needs all of --price-output, --price-prompt and --price-cached")
-    from agentark_ray.traces.stats import Prices
-
-    return Prices(output=output, prompt=prompt, cached=cached)
+    return TokenPrices(output=output, prompt=prompt, cached=cached)
 
 
 def _tally(run: str, arm: str | None, labels: str | None) -> "Tally":

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agentark_ray.engine_config import EngineConfig, ModelConfig
+from agentark_ray.prices import PricesConfig
 from agentark_ray.questions import TasksConfig
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
@@ -114,6 +115,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gates: GatesConfig = GatesConfig()
+    prices: PricesConfig = PricesConfig()
 
     @model_validator(mode="after")
     def _engine_models_speak(self) -> "Config":

@@ -135,7 +135,7 @@ def estimate(config: Config, stated: Stated, run: Measured | None) -> Estimate:
         hours=hours,
         days=hours / 24,
         gpu_hours=gpu_hours,
-        usd=_usd(gpu_hours, stated, notes),
+        usd=_usd(gpu_hours, config, stated, notes),
         storage_bytes=None if size is None else debates * size,
         assumptions=tuple(notes),
         warnings=() if run is None else (*_differences(config, run), *_growth(run)),
@@ -205,16 +205,17 @@ def _storage(stated: Stated, run: Measured | None, notes: list[str]) -> float | 
     return _figure("bytes_per_debate", "bytes of Parquet a debate", stated, run, notes)
 
 
-def _usd(gpu_hours: float | None, stated: Stated, notes: list[str]) -> float | None:
-    if stated.gpu_hour_price is None:
+def _usd(gpu_hours: float | None, config: Config, stated: Stated, notes: list[str]) -> float | None:
+    price, source = stated.gpu_hour_price, "--gpu-hour-price"
+    if price is None:
+        price, source = config.prices.gpu_hour, "prices.gpu_hour"
+    if price is None:
         notes.append("money is not estimated: give --gpu-hour-price USD")
         return None
     if gpu_hours is None:
-        raise ConfigError(
-            "--gpu-hour-price: the config's engines have no GPU; give gpus_per_engine=N"
-        )
-    notes.append(f"{stated.gpu_hour_price:g} USD a GPU-hour, from --gpu-hour-price")
-    return gpu_hours * stated.gpu_hour_price
+        raise ConfigError(f"{source}: the config's engines have no GPU; give gpus_per_engine=N")
+    notes.append(f"{price:g} USD a GPU-hour, from {source}")
+    return gpu_hours * price
 
 
 def _differences(config: Config, run: Measured) -> tuple[str, ...]:

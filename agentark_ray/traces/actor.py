@@ -95,7 +95,7 @@ class DebateActor:
         self._actor = ray.get_runtime_context().get_actor_id()
         self._life = uuid.uuid4().hex  # of this process; the actor's id stays when it is replaced
         self._blocks = itertools.count()
-        self._metrics = DebateMetrics()
+        self._metrics = DebateMetrics(config.prices.tokens)
         self._arms: dict[str, tuple[DebateProtocol, Generate]] = {}
         self._news: Counter[str] = Counter()
         self._last_error = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import dataset
@@ -33,6 +34,13 @@ def open_traces(uri: str) -> dataset.Dataset:
             " or a folder of trace Parquet files"
         )
     return found
+
+
+def read_manifest(uri: str) -> dict[str, Any] | None:
+    """The manifest of a run folder, or None for a folder of trace files."""
+    with readable(uri):
+        folder = RunFolder(uri)
+        return folder.read_json("manifest.json") if folder.exists("manifest.json") else None
 
 
 @contextmanager

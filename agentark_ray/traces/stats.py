@@ -11,6 +11,7 @@ from typing import Any
 from agentark_ray.config import ConfigError
 from agentark_ray.debate_rows import PathClass, Row, second_looks, turn_leaves, vote_leaves
 from agentark_ray.histogram import LogHistogram
+from agentark_ray.prices import TokenPrices
 from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -76,7 +77,7 @@ def tally(rows: Iterable[Row], arm: str | None = None) -> Tally:
     return arms[arm] if arm else next(iter(arms.values()))
 
 
-def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
+def stats(found: Tally, prices: TokenPrices | None = None) -> dict[str, Any]:
     """All figures as plain JSON; what cannot be known is None.
 
     `accuracy` counts debates that did not end well as wrong, and leaves out those without a
@@ -104,22 +105,8 @@ def stats(found: Tally, prices: "Prices | None" = None) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """US dollars a million tokens."""
-
-    output: float
-    prompt: float
-    cached: float
-
-
-def cost(tokens: Mapping[str, int], debates: int, prices: Prices) -> dict[str, float]:
+def cost(tokens: Mapping[str, int], debates: int, prices: TokenPrices) -> dict[str, float]:
     """US dollars: by kind of token, in total, and per 1,000 debates."""
-    cached = tokens["cached_tokens"]
-    parts = {
-        "output": tokens["output_tokens"] * prices.output / 1e6,
-        "prompt": (tokens["prompt_tokens"] - cached) * prices.prompt / 1e6,
-        "cached": cached * prices.cached / 1e6,
-    }
+    parts = prices.cost(tokens)
     total = sum(parts.values())
     return {**parts, "total": total, "per_1000_debates": 1_000 * total / debates}

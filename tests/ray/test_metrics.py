@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import ray
 
+from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.metrics import DebateMetrics
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
+PRICES = TokenPrices(output=250_000.0, prompt=125_000.0, cached=1.0)
 ROW = {
     "arm": "debate",
     "status": "ok",
@@ -24,7 +26,7 @@ ROW = {
 @ray.remote(num_cpus=0)
 class Actor:
     def __init__(self) -> None:
-        self._metrics = DebateMetrics()
+        self._metrics = DebateMetrics(PRICES)
 
     def hold(self) -> None:
         for _ in range(3):
@@ -61,6 +63,8 @@ def test_prometheus_sees_the_debates_of_all_actors() -> None:
         'debates_total{arm="debate",status="failed"}': 2,
         'tokens_total{arm="debate",kind="prompt"}': 120,
         'tokens_total{arm="debate",kind="output"}': 48,
+        'cost_dollars_total{arm="debate",kind="prompt"}': 120 / 8,
+        'cost_dollars_total{arm="debate",kind="output"}': 48 / 4,
         "debates_in_flight{}": 2,
         'debate_seconds_count{arm="debate"}': 4,
         'debate_seconds_bucket{arm="debate",le="0.5"}': 2,

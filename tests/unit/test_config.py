@@ -95,11 +95,22 @@ def test_parsing_does_not_change_what_it_was_given() -> None:
 
 def test_the_hash_ignores_operational_fields_only() -> None:
     same = parse(
-        "output=/elsewhere", "engine={actors: 4, max_actors: 8}", "gpus_per_engine=2", "name=x"
+        *("output=/elsewhere", "engine={actors: 4, max_actors: 8}", "gpus_per_engine=2", "name=x"),
+        "prices={output: 1, prompt: 1, cached: 1, gpu_hour: 2.5}",
     )
     assert same.hash() == Config().hash()
     for override in ("seed=18", "debate.agents=3", "train.lr=0.1", "engine.max_model_len=99"):
         assert parse(override).hash() != Config().hash(), override
+
+
+def test_tokens_have_all_prices_or_none() -> None:
+    with pytest.raises(ConfigError, match="tokens need all three prices, missing: prompt, cached"):
+        parse("prices.output=2.0")
+    assert parse("prices.gpu_hour=2.0").prices.tokens is None
+    found = parse("prices={output: 2, prompt: 1, cached: 0}").prices.tokens
+    tokens = {"output_tokens": 500_000, "prompt_tokens": 3_000_000, "cached_tokens": 1_000_000}
+    assert found is not None
+    assert found.cost(tokens) == {"output": 1.0, "prompt": 2.0, "cached": 0.0}
 
 
 def test_a_model_has_its_own_settings_where_it_says_so() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(agentark_ray.__file__).parent
 # A dotted name takes a module or a sub-package out of its package.
 TIERS: tuple[tuple[str, ...], ...] = (
     ("types", "section", "console", "location", "tiny.path", "page", "similar", "histogram"),
-    ("engine_config", "team", "questions", "strategy"),
+    ("engine_config", "prices", "team", "questions", "strategy"),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows", "round_tally"),
     ("grading", "label_rows"),

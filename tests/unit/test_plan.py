@@ -135,6 +135,15 @@ def test_a_team_needs_the_gpus_of_all_its_engines() -> None:
         estimate(of_team, replace(STATED, gpus=8), None)
 
 
+def test_the_configs_price_is_the_default() -> None:
+    priced = config("prices.gpu_hour=2.0")
+    assert estimate(priced, replace(STATED, gpu_hour_price=None), None).usd == 20.0
+    assert estimate(priced, STATED, None).usd == 30.0
+    with pytest.raises(ConfigError, match=r"prices.gpu_hour: the config's engines have no GPU"):
+        stated = replace(STATED, gpu_hour_price=None, gpus=None)
+        estimate(config("gpus_per_engine=0", "prices.gpu_hour=2.0"), stated, None)
+
+
 def test_without_gpus_there_are_no_gpu_hours() -> None:
     stated = Stated(questions=3_600, tokens_per_s=10.0, output_tokens_per_debate=10.0)
     found = estimate(config("gpus_per_engine=0"), stated, None)

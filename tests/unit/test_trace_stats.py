@@ -16,8 +16,9 @@ from agentark_ray.config import ConfigError
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.histogram import LogHistogram
 from agentark_ray.page.form import percent
+from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.charts import stats_charts
-from agentark_ray.traces.stats import COLUMNS, Prices, Tally, cost, stats, tally
+from agentark_ray.traces.stats import COLUMNS, Tally, cost, stats, tally
 from tests.unit.test_summary import failed, row, turn, write
 
 ROWS = [
@@ -125,7 +126,7 @@ def test_only_failures_have_no_rounds_and_no_times() -> None:
 
 def test_cached_prompt_tokens_have_their_own_price() -> None:
     tokens = {"output_tokens": 3_000_000, "prompt_tokens": 5_000_000, "cached_tokens": 4_000_000}
-    assert cost(tokens, 500, Prices(output=2.0, prompt=1.0, cached=0.25)) == {
+    assert cost(tokens, 500, TokenPrices(output=2.0, prompt=1.0, cached=0.25)) == {
         "output": 6.0,
         "prompt": 1.0,
         "cached": 1.0,
@@ -219,6 +220,17 @@ def test_the_table_has_the_figures(tmp_path: Path) -> None:
     total = (270 * 100 + 480 * 10 + 60 * 1) / 1e6
     assert f"{total:.2g} USD" in done.stdout
     assert percent(1 / 4) in done.stdout
+
+
+def test_prices_of_the_run_are_the_default(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "traces", ROWS)
+    prices = {"output": 100.0, "prompt": 10.0, "cached": 1.0}
+    manifest = {"config": {"prices": prices}}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    found = json.loads(agentark(tmp_path / "run", "--json").stdout)
+    assert found["cost"]["total"] == pytest.approx((270 * 100 + 480 * 10 + 60 * 1) / 1e6)
+    free = [f"--price-{name}=0" for name in prices]
+    assert json.loads(agentark(tmp_path / "run", "--json", *free).stdout)["cost"]["total"] == 0
 
 
 def test_prices_come_together(tmp_path: Path) -> None:
