@@ -31,8 +31,8 @@ class Leaks:
     def message(self) -> str:
         """What a user has to know to mend it."""
         lines = [
-            f"\n  {leak.similarity:.2f}  train {_short(leak.train)}"
-            f"\n        {'held out':>5} {_short(leak.evaluation)}"
+            f"\n  {leak.similarity:.2f}  train     {_short(leak.train)}"
+            f"\n        held out  {_short(leak.evaluation)}"
             for leak in self.worst
         ]
         return (
@@ -55,7 +55,7 @@ def find_leaks(folder: RunFolder, evaluation: Sequence[Split]) -> Leaks:
     tasks = -(-groups // GROUPS_A_TASK)
     if tasks <= 1:
         return _leaks_among(folder, evaluation, range(groups))
-    tasks = min(tasks, int(ray.cluster_resources().get("CPU", 1)))
+    tasks = min(tasks, max(1, int(ray.cluster_resources().get("CPU", 1))))
     search = ray.remote(num_cpus=1)(_leaks_among)
     parts = [range(start, groups, tasks) for start in range(tasks)]
     return _joined(ray.get([search.remote(folder, evaluation, part) for part in parts]))
