@@ -237,6 +237,21 @@ def test_questions_beyond_one_row_group_are_compared(tmp_path: Path) -> None:
     assert len(leaks.ids) == leaks.exact == len(leaks.worst) == 2
 
 
+def test_an_id_of_two_questions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("id,question,answer\n7,What is 1?,1\n8,What is 2?,2\n7,What is 3?,3\n")
+    columns = "tasks.columns={id: id}"
+    values = [f"tasks.path={path}", f"tasks.eval_path={path}", "tasks.grader=numeric", columns]
+    config = parse_config({}, ["tasks.name=custom", "tasks.leaks=allow", *values], "test")
+    folder = RunFolder(str(tmp_path / "run"))
+    with pytest.raises(
+        TaskError, match=r"the id '7' stands for two train questions: 'What is 1\?'"
+    ):
+        write_questions(folder, config)
+    path.write_text("id,question,answer\n7,What is 1?,1\n8,What is 2?,2\n7,What is 1?,1\n")
+    assert write_questions(folder, config)["duplicates"] == 2
+
+
 def test_seen_keeps_the_first_label() -> None:
     seen = Seen()
     assert [seen.before(*pair) for pair in ("a1", "b2", "a3", "a4")] == [None, None, "1", "1"]
