@@ -320,6 +320,12 @@ def test_qasper(tmp_path: Path) -> None:
     }
     parquet = put(tmp_path / "train.parquet", [hub])
     assert questions(name="qasper", path=parquet) == found
+    papers = [{**hub, "title": f"Paper {i}"} for i in range(30)]
+    many = put(tmp_path / "many.parquet", papers)
+    shards = all_shards(TasksConfig(name="qasper", path=many, eval_fraction=0.5), 0)
+    titles = [{q.text.partition("\n")[0] for q in read_split(shards, s, 0)} for s in Split]
+    assert not titles[0] & titles[1]
+    assert len(titles[0] | titles[1]) == 30
     evidence = questions(name="qasper", path=parquet, context="evidence")
     assert [split_context(q.text)[0].removeprefix("On words\n") for q in evidence] == [
         *("We use SQuAD.\nTable 1", "We use SQuAD.", "We use SQuAD.", "We count words.")
