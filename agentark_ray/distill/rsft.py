@@ -5,41 +5,41 @@ to it. Best is the right answer the model itself finds most likely (mean log-pro
 shorter one where equal. The prompt is the one a single agent gets.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from agentark_ray.debate.layouts import ask, chat
+from agentark_ray.distill.asked import Asked, Material, Trace, solver_turns
 from agentark_ray.distill.rows import Drop, TrainingRow
-from agentark_ray.tasks.registry import TASKS
-from agentark_ray.types import SOLVERS, DebateStatus, FinishReason, Verdict
+from agentark_ray.distill.solutions import Solution
+from agentark_ray.strategy import RsftConfig
+from agentark_ray.types import DebateStatus, Verdict
 
 
-def rsft_row(trace: Mapping[str, Any]) -> TrainingRow | Drop:
-    """The training row of a trace (a row of TRACE_SCHEMA), or why there is none."""
+def material(question: Asked) -> Material | Drop:
+    """What was said in debates whose consensus is right; else what the first one lacks."""
+    reasons = [consensus_fault(trace) for trace in question.traces]
+    right = [trace for trace, reason in zip(question.traces, reasons, strict=True) if not reason]
+    if not right:
+        return reasons[0] or Drop.FAILED
+    return Material(said=[one for trace in right for one in solver_turns(trace)])
+
+
+def consensus_fault(trace: Trace) -> Drop | None:
+    """Why a debate's final answer is not known to be right, or None."""
     if trace["status"] != DebateStatus.OK:
         return Drop.FAILED
     if trace["final_answer"] is None:
         return Drop.NO_ANSWER
-    if trace["verdict"] != Verdict.CORRECT:
-        return Drop.WRONG
-    best = _best(trace["turns"])
-    if best is None:
-        return Drop.TRUNCATED
-    return TrainingRow(
-        question_id=trace["question_id"],
-        messages=chat("", [ask(trace["question"], TASKS[trace["task"]].grader.instruction)]),
-        target=best["text"].strip(),
-    )
-
-
-def _best(turns: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    right = [
-        turn
-        for turn in turns
-        if turn["verdict"] == Verdict.CORRECT
-        and turn["finish_reason"] == FinishReason.STOP
-        and turn["role"] in SOLVERS
-    ]
-    if not right:
+    if trace["verdict"] == Verdict.CORRECT:
         return None
-    return max(right, key=lambda turn: (turn["mean_logprob"], -turn["output_tokens"]))
+    return {None: Drop.UNGRADED, Verdict.TIMEOUT: Drop.TIMEOUT}.get(trace["verdict"], Drop.WRONG)
+
+
+def rows(question: Asked, fit: Sequence[Solution], config: RsftConfig) -> list[TrainingRow]:
+    """The best solution."""
+    del config
+    return [
+        TrainingRow(
+            question_id=question.question_id, messages=question.prompt, target=solution.text
+        )
+        for solution in fit[:1]
+    ]

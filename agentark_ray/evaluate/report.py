@@ -6,6 +6,7 @@ from typing import Any
 
 from agentark_ray.evaluate import views
 from agentark_ray.evaluate.charts import charts
+from agentark_ray.evaluate.data_card import card_view
 from agentark_ray.page.html import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,7 +26,8 @@ def render_report(
     Args:
         summary: what `summary.summarize` returned.
         manifest: the run folder's manifest; `config`, `model`, `seed`, `versions`, `stages`.
-        data_card: counts of the training set; nested mappings become tables of their own.
+        data_card: of the training set, as distill/card.py makes it; of another form, nested
+            mappings become tables of their own.
         loss_curve: one {"step", "loss", ...} a step.
         examples: trace rows, texts included, of a few questions and all arms, as
             `examples.read_examples` returns them.
@@ -48,6 +50,7 @@ def render_report(
             answer_rule=views.answer_rule(manifest),
             examples=views.example_views(examples),
             data_card=data_card,
+            card=card_view(data_card, manifest["config"]["distill"]["type"]),
             facts=views.flat({key: manifest[key] for key in SECTIONS if key in manifest}),
             provenance={
                 title: views.flat(manifest[key])

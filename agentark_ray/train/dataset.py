@@ -1,14 +1,15 @@
 """Traces -> curated rows -> packed training sequences, on Ray Data; and reading them back.
 
-`datasets/<strategy>/rows` has a row for every trace, kept or dropped with the reason;
-`datasets/<strategy>/packed` is what the trainer reads, by index, so that every number of workers
-sees the same batches in the same order.
+`datasets/<strategy>/rows` has a row for every question, with its training rows or why there is
+none; `datasets/<strategy>/packed` is what the trainer reads, by index, so that every number of
+workers sees the same batches in the same order; `data_card.json` says what it was all made of.
 """
 
 import bisect
 import functools
+import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,26 +19,33 @@ import ray
 from pyarrow import dataset, fs
 
 from agentark_ray.config import Config
+from agentark_ray.debate_rows import light_rows
+from agentark_ray.distill import card
+from agentark_ray.distill.asked import Trace
+from agentark_ray.distill.curate import Curated, curate
 from agentark_ray.distill.packing import PackedRow, pack
-from agentark_ray.distill.registry import STRATEGIES
-from agentark_ray.distill.rows import Drop
+from agentark_ray.distill.record import CURATED_SCHEMA, record
+from agentark_ray.distill.rows import Drop, TrainingRow
+from agentark_ray.distill.screen import count_words
 from agentark_ray.distill.tokens import IGNORE, Example, encode
 from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.similar import words
+from agentark_ray.train.duplicates import duplicates_among, write_duplicates
 
-ROWS_A_TASK = 4_096
+QUESTIONS_A_TASK = 4_096
+TRACES_A_PARTITION = 4_096
 ROW_GROUP = 64  # packed rows that are read together
 ROW_GROUPS_IN_MEMORY = 64
 
-ROW_SCHEMA = pa.schema(
-    [
-        ("debate_id", pa.string()),
-        ("question_id", pa.string()),
-        ("dropped", pa.string()),  # a Drop; null if the row is kept
-        ("target", pa.string()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("labels", pa.list_(pa.int32())),
-    ]
+# What curation reads of a trace, and of its turns: not the prompts, most of what is stored.
+TRACE_COLUMNS = [
+    *("debate_id", "question_id", "question", "task", "arm", "status", "verdict"),
+    *("final_answer", "output_tokens", "turns"),
+]
+TURN_FIELDS = (
+    *("agent", "role", "round", "text", "answer", "verdict"),
+    *("output_tokens", "finish_reason", "mean_logprob"),
 )
 PACKED_SCHEMA = pa.schema(
     [
@@ -49,33 +57,69 @@ PACKED_SCHEMA = pa.schema(
 )
 
 
-class Tokenize:
-    """Traces (TRACE_SCHEMA) -> rows (ROW_SCHEMA)."""
+class Curate:
+    """Traces (TRACE_COLUMNS) -> curated questions (CURATED_SCHEMA).
 
-    def __init__(self, config: Config, model: str) -> None:
-        self._tokenizer = load_tokenizer(config, model)
+    A block holds all traces of each of its questions.
+    """
+
+    def __init__(self, folder: RunFolder, config: Config, model: str, duplicates: str) -> None:
+        self._folder = folder
         self._config = config
+        self._duplicates = duplicates
+        self._tokenizer = load_tokenizer(config, model)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        rows = [self._row(trace) for trace in block.to_pylist()]
-        return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+        ids = block["question_id"].to_pylist()
+        doubled = duplicates_among(self._folder, self._duplicates, ids)
+        rows = [
+            self._record(curate(traces, self._config.distill, self._config.distill.type, double))
+            for traces, double in _by_question(without_prompts(block).to_pylist(), doubled)
+        ]
+        return pa.Table.from_pylist(rows, schema=CURATED_SCHEMA)
 
-    def _row(self, trace: dict[str, Any]) -> dict[str, Any]:
-        ids = {"debate_id": trace["debate_id"], "question_id": trace["question_id"]}
-        distill = self._config.distill
-        row = STRATEGIES[distill.type](trace)
-        if isinstance(row, Drop):
-            return {**ids, "dropped": row}
-        template_kwargs = self._config.engine.of(self._config.model).chat_template_kwargs
+    def _record(self, curated: Curated) -> dict[str, Any]:
+        rows = [self._tokenized(row) for row in curated.rows]
+        all_too_long = rows and all(row["dropped"] for row in rows)
+        return record(curated, rows, Drop.TOO_LONG if all_too_long else curated.dropped)
+
+    def _tokenized(self, row: TrainingRow) -> dict[str, Any]:
+        template_kwargs = self._config.engine.chat_template_kwargs
         example = encode(self._tokenizer, row.messages, row.target, template_kwargs)
-        if len(example.input_ids) > distill.seq_len:
-            return {**ids, "dropped": Drop.TOO_LONG}
+        tokens = len(example.input_ids)
+        too_long = tokens > self._config.distill.seq_len
         return {
-            **ids,
+            "kind": row.kind,
+            "dropped": Drop.TOO_LONG if too_long else None,
+            "messages": row.messages,
             "target": row.target,
-            "input_ids": example.input_ids,
-            "labels": example.labels,
+            "words": count_words(words(row.target)),
+            "tokens": tokens,
+            "target_tokens": sum(label != IGNORE for label in example.labels),
+            "input_ids": [] if too_long else example.input_ids,
+            "labels": [] if too_long else example.labels,
         }
+
+
+def _by_question(traces: Sequence[Trace], doubled: set[str]) -> Iterator[tuple[list[Trace], bool]]:
+    """The traces of every question, in the order of its first one, and whether it is a double."""
+    found: dict[str, list[Trace]] = {}
+    for trace in traces:
+        found.setdefault(trace["question_id"], []).append(trace)
+    for question_id, debates in found.items():
+        yield debates, question_id in doubled
+
+
+def without_prompts(block: pa.Table) -> pa.Table:
+    """A block of traces whose turns have TURN_FIELDS only (those that there are)."""
+    turns = block["turns"].combine_chunks()
+    said = turns.flatten()
+    names = [name for name in TURN_FIELDS if said.type.get_field_index(name) >= 0]
+    lengths = turns.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    light = pa.StructArray.from_arrays([said.field(name) for name in names], names)
+    place = block.schema.get_field_index("turns")
+    return block.set_column(place, "turns", pa.ListArray.from_arrays(offsets, light))
 
 
 def load_tokenizer(config: Config, model: str) -> Any:
@@ -86,33 +130,80 @@ def load_tokenizer(config: Config, model: str) -> Any:
 
 
 def pack_block(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:
-    """Rows (ROW_SCHEMA) -> packed rows (PACKED_SCHEMA); dropped rows are left out."""
+    """Curated questions (CURATED_SCHEMA) -> packed rows (PACKED_SCHEMA) of what is learned."""
     examples = [
         Example(input_ids=row["input_ids"], labels=row["labels"])
-        for row in block.to_pylist()
+        for row in itertools.chain.from_iterable(block["rows"].to_pylist())
         if row["dropped"] is None
     ]
     return pa.Table.from_pylist(list(pack(examples, seq_len, pad_id)), schema=PACKED_SCHEMA)
 
 
 def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, Any]:
-    """Write rows and, if any is kept, packed rows; returns the data card."""
+    """Write curated questions and, if anything is learned, packed rows; returns the data card."""
     base = f"datasets/{config.distill.type}"
     folder.remove(base)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    labelled_dataset(folder, "traces", config.distill.labels).map_batches(
-        Tokenize,
-        fn_constructor_kwargs={"config": config, "model": model},
-        batch_size=ROWS_A_TASK,
+    duplicates = f"{base}/duplicate_questions"
+    if (threshold := config.distill.curation.near_question) is not None:
+        write_duplicates(folder, duplicates, threshold)
+    traces, batch_size = _traces(folder, config)
+    traces.map_batches(
+        Curate,
+        fn_constructor_args=(folder, config, model, duplicates),
+        batch_size=batch_size,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=8),
         num_cpus=1,
     ).write_parquet(folder.path(base, "rows"), compression="zstd")
-    card = data_card(folder, base)
-    if card["kept"]:
-        card |= _pack(folder, config, model, base, card["tokens"])
-    folder.write_json(card, base, "data_card.json")
-    return card
+    found = _remote(data_card, folder, base)
+    if found["kept"]:
+        found |= _pack(folder, config, model, base, found["tokens"])
+    folder.write_json(found, base, "data_card.json")
+    return found
+
+
+def _traces(folder: RunFolder, config: Config) -> tuple[ray.data.Dataset, int | None]:
+    """The traces in blocks that hold all of a question, and the size of batches that do so too."""
+    traces = labelled_dataset(folder, "traces", config.distill.labels).select_columns(TRACE_COLUMNS)
+    if not _remote(several_a_question, folder):
+        return traces, QUESTIONS_A_TASK
+    light = traces.map_batches(without_prompts, batch_format="pyarrow")
+    rows = _remote(_count_rows, folder, "traces")
+    return light.repartition(-(-rows // TRACES_A_PARTITION), keys=["question_id"]), None
+
+
+def several_a_question(folder: RunFolder) -> bool:
+    """Whether there may be several traces of a question: of several arms, kinds or replicas.
+
+    Reads the files' statistics, no rows.
+    """
+    known: dict[str, set[Any]] = {"arm": set(), "kind": set(), "replica": set()}
+    for fragment in _dataset(folder, "traces").get_fragments():
+        for group in fragment.row_groups:
+            for name, values in known.items():
+                found = (group.statistics or {}).get(name, {})
+                values |= {found.get("min"), found.get("max")}
+    return any(len(values) > 1 or None in values for values in known.values())
+
+
+def _count_rows(folder: RunFolder, name: str) -> int:
+    return _dataset(folder, name).count_rows()
+
+
+def _dataset(folder: RunFolder, name: str) -> dataset.Dataset:
+    return dataset.dataset(folder.inner(name), filesystem=folder.filesystem, format="parquet")
+
+
+def _remote(function: Callable[..., Any], *args: Any) -> Any:
+    """Run something that reads all questions in a task of the cluster, not on the driver."""
+    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
+
+
+def data_card(folder: RunFolder, base: str) -> dict[str, Any]:
+    """The data card of the curated questions on disk."""
+    rows = light_rows([_dataset(folder, f"{base}/rows")], card.COLUMNS)
+    return card.card(card.count(rows))
 
 
 def _pack(
@@ -122,11 +213,10 @@ def _pack(
     pad_id = _pad_id(load_tokenizer(config, model))
     ray.data.read_parquet(folder.path(base, "rows")).map_batches(
         functools.partial(pack_block, seq_len=config.distill.seq_len, pad_id=pad_id),
-        batch_size=ROWS_A_TASK,
+        batch_size=QUESTIONS_A_TASK,
         batch_format="pyarrow",
     ).write_parquet(folder.path(base, "packed"), compression="zstd", row_group_size=ROW_GROUP)
-    packed = dataset.dataset(folder.inner(base, "packed"), filesystem=folder.filesystem)
-    sequences = packed.count_rows()
+    sequences = _count_rows(folder, f"{base}/packed")
     return {
         "packed_sequences": sequences,
         "packing_efficiency": round(tokens / (sequences * config.distill.seq_len), 4),
@@ -135,28 +225,6 @@ def _pack(
 
 def _pad_id(tokenizer: Any) -> int:
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-
-def data_card(folder: RunFolder, base: str) -> dict[str, Any]:
-    """Counts of what was kept and dropped, and of tokens, from the rows on disk."""
-    rows = dataset.dataset(folder.inner(base, "rows"), filesystem=folder.filesystem)
-    dropped: dict[str, int] = {}
-    kept = tokens = targets = 0
-    for batch in rows.to_batches(columns=["dropped", "labels"]):
-        for reason, labels in zip(batch["dropped"].to_pylist(), batch["labels"], strict=True):
-            if reason is not None:
-                dropped[reason] = dropped.get(reason, 0) + 1
-                continue
-            values = labels.values.to_numpy()
-            kept, tokens = kept + 1, tokens + len(values)
-            targets += int((values != IGNORE).sum())
-    return {
-        "traces": kept + sum(dropped.values()),
-        "kept": kept,
-        "dropped": dropped,
-        "tokens": tokens,
-        "target_tokens": targets,
-    }
 
 
 class PackedRows:

@@ -1,4 +1,4 @@
-"""RSFT rows, tokens and packing, by hand and by property."""
+"""Tokens and packing, by hand and by property."""
 
 from typing import Any
 
@@ -7,72 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentark_ray.distill.packing import pack, plan_packs
-from agentark_ray.distill.rows import Drop, TrainingRow
-from agentark_ray.distill.rsft import rsft_row
 from agentark_ray.distill.tokens import IGNORE, Example, encode
-from agentark_ray.grading.numeric import NUMERIC
-
-
-def turn(text: str, verdict: str, logprob: float, tokens: int = 5, **more: Any) -> dict[str, Any]:
-    return {
-        "role": "agent",
-        "text": text,
-        "verdict": verdict,
-        "mean_logprob": logprob,
-        "output_tokens": tokens,
-        "finish_reason": "stop",
-        **more,
-    }
-
-
-def trace(*turns: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "question_id": "q",
-        "question": "Q",
-        "task": "gsm8k",
-        "status": "ok",
-        "final_answer": "4",
-        "verdict": "correct",
-        "turns": list(turns),
-        **more,
-    }
-
-
-def test_rsft_takes_the_likeliest_right_answer() -> None:
-    row = rsft_row(
-        trace(
-            turn("wrong", "incorrect", -0.01),
-            turn("right", "correct", -0.5),
-            turn(" best\n", "correct", -0.2),
-            turn("long", "correct", -0.2, tokens=9),
-            turn("the judge's", "correct", -0.1, role="judge"),
-        )
-    )
-    assert row == TrainingRow(
-        question_id="q",
-        messages=[{"role": "user", "content": f"Q\n{NUMERIC.instruction}"}],
-        target="best",
-    )
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"status": "failed"}, Drop.FAILED),
-        ({"status": "prompt_too_long"}, Drop.FAILED),
-        ({"verdict": "incorrect"}, Drop.WRONG),
-        ({"final_answer": None, "verdict": "unparsable"}, Drop.NO_ANSWER),
-    ],
-)
-def test_a_trace_without_a_right_consensus_is_dropped_with_its_reason(
-    more: dict[str, Any], reason: Drop
-) -> None:
-    assert rsft_row(trace(turn("right", "correct", -0.1), **more)) is reason
-
-
-def test_an_answer_cut_at_the_token_limit_is_no_target() -> None:
-    cut = turn("right", "correct", -0.1, finish_reason="length")
-    assert rsft_row(trace(cut)) is Drop.TRUNCATED
 
 
 class Letters:
