@@ -25,7 +25,7 @@ _MARKUP = re.compile(
 
 _CLOSED = (
     r"(?=\s{0,3}(?:[.,;:!?)\](]|\n|$|[-\u2013\u2014]\s"
-    r"|(?:because|since|as|which|due|given|is\s(?:the\s)?(?:correct|right|best))\b))"
+    r"|(?:because|since|as|which|due|given|over|instead|rather|is\s(?:the\s)?(?:correct|right|best))\b))"
 )
 _BRACKETED = r"[(\[]{1,2}\s?(?P<in>[A-J]|[a-hj])\s?[)\]]{1,2}"
 # A bare A or I must be closed, or it may be the article or the pronoun.
@@ -43,7 +43,7 @@ _NOUN = re.compile(
 _VERB = re.compile(
     r"\b(?:choos|select|pick|mark|go(?:ing)?\swith|opt(?:ing)?\sfor|settle\son|say)(?:e|ing|ed|s|es)?"
     r"\b|\b(?:must|should|has\sto|can\sonly)\sbe\b"
-    r"|\b(?:so|thus|hence|therefore),?\s(?:it\sis|it's)\b",
+    r"|\bit(?:\sis|'s)\b",
     re.IGNORECASE,
 )
 _AFTER_NOUN = re.compile(rf"{_FILLER}(?:{_LETTER}|(?P<low>[a-hj])(?=\s{{0,3}}(?:[.,;)\n]|$)))")
@@ -71,7 +71,8 @@ _CONTENT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
-_SECOND = re.compile(r"\s?(?:,?\s?(?:and|or)\b|[,/&+])\s?[(\[]?[A-J](?![\w'-])")
+_SECOND = re.compile(r"\s?(?:,?\s?(?:and|or)\b|[,/&+])\s?[(\[]?[A-J](?![\w'-])|\s?[(\[][A-J][)\]]")
+_FIRST = re.compile(r"[(\[]?[A-J][)\]]?\s?(?:,?\s?(?:and|or)\s?|[,/&+]\s?|(?<=[)\]])\s?)[(\[]?\Z")
 _REJECTED = re.compile(
     r"[)\]]?\s?(?:[,:]\s)?(?:is|are|was|can|could|would|does|do|cannot|must)?\s?"
     r"(?:not\b|n't\b|never\b|wrong|incorrect|false|eliminated|ruled\sout|out\b|too\s)",
@@ -162,6 +163,7 @@ def _last_of_few(found: Iterable[re.Match[str]]) -> str | None:
         for match in found
         if not _SECOND.match(match.string, match.end())
         and not _REJECTED.match(match.string, match.end())
+        and not _FIRST.search(match.string, max(0, match.start() - 10), match.start())
         and not _rejecting(match)
     ]
     letters = [_letter(match) for match in alone]

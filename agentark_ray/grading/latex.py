@@ -50,7 +50,7 @@ _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\\$|\$", ""),
-        (r"\{,\}\s?|,\s?\\!\s?", ","),
+        (r"\{,\}\s?|,\s?\\[,!;: ]\s?(?=\d{3}(?!\d))|,\s?\\!\s?", ","),
         (r"(?<!\\)\\[,!;:> ]|~|\\(?:q?quad|displaystyle|textstyle|limits)(?![a-zA-Z])", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?)\s?(?=[()\[\]|/\\])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
@@ -71,17 +71,20 @@ _REWRITES = tuple(
         (r"(?<![\\a-zA-Z])(pi|theta|alpha|beta)(?![a-zA-Z])", r"\\\1 "),
         (r"(?<![\\a-zA-Z])(sin|cos|tan|log|ln|sqrt)(?=\s?[({\d])", r"\\\1"),
         (r"([)\]])\s?U\s?([(\[])", r"\1\\cup \2"),
+        (r"\\\{\s?(\([^(){}]*\)|-?[\d.]+)\s?\\\}", r"\1"),
+        (r"\\overline\s?\{([A-Z]{1,4})\}|\\(?:angle|triangle)\s?(?=[A-Z])", r"\1"),
     )
 )
 _LETTER = re.compile(r"\\text\{\s*\(?([A-Za-z])\)?\s*\}|\(([A-Z])\)")
+_SIGNS = re.compile(r"\\([pm])[pm](?![a-zA-Z])\s?")
 _TEXT = re.compile(r"\\text\s?\{([^{}]{0,1000})\}")
-_WORDS = re.compile(r"[a-zA-Z](?:[a-zA-Z ]|-(?=[a-zA-Z])){0,200}")
+_WORDS = re.compile(r"[a-zA-Z](?:[a-zA-Z ]|-(?=[a-zA-Z])|,(?= )){0,200}")
 _NO_WORDS = re.compile(r"\b(?:alpha|beta|theta|infinity|sqrt|and|or)\b")
 _COMMAND = re.compile(r"\\[a-zA-Z]{1,20}")
 _LIST = re.compile(r"\d\s{0,2},\s{0,2}\d{1,2}(?!\d)|\d,\d{4}|[,;]\s|^[(\[{\\]*.*[,;].*[)\]}]$|;")
 _UNIT = re.compile(
     r"(?:(?!(?:sin|cos|tan|log|exp|and)\b)[a-zA-Z]{3,}|cm|mm|km|kg|mg|ft|in|hr|lb|oz|mi|ml|mL|"
-    r"degrees?)(?:/[a-zA-Z]+)?"
+    r"degrees?)(?:\^?[23])?(?:/[a-zA-Z]+(?:\^?[23])?)?"
 )
 
 
@@ -90,7 +93,9 @@ def tidy(text: str) -> str:
     before = None
     while text != before:
         before = text
-        text = text.strip().rstrip(",;:")
+        text = text.strip().rstrip(
+            ",;:\\" if text.endswith("\\") and text[-2:] != "\\\\" else ",;:"
+        )
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].rstrip()
         for opening, closing in _WRAPPERS:
@@ -102,17 +107,52 @@ def tidy(text: str) -> str:
     return text
 
 
-@lru_cache(16_384)
+@lru_cache(4096)
 def rewrite(text: str) -> str:
     """An answer as LaTeX in one style, the form in which it is parsed."""
     text = tidy(text).translate(_CHARACTERS)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     letter = _LETTER.fullmatch(text.strip())
-    return (letter[1] or letter[2]) if letter else text.strip()
+    if letter:
+        return letter[1] or letter[2]
+    return _both_signs(_one_side(text.strip()))
 
 
-@lru_cache(16_384)
+def _one_side(text: str) -> str:
+    """The value of "17/4 \\approx 4.3" and of "17/4 = 4.25"; other equations as they are."""
+    left, approx, right = text.partition("\\approx")
+    if approx:
+        text = right.strip() if re.fullmatch(r"\W*[a-zA-Z]\W*", left) else left.strip(" =")
+    sides = text.split("=")
+    if len(sides) > 1 and not any(re.search(r"(?<![\\a-zA-Z])[a-zA-Z]|[<>,;]", s) for s in sides):
+        return sides[-1].strip()
+    return text
+
+
+def _both_signs(text: str) -> str:
+    """A list in which every element with \\pm or \\mp stands with the upper and the lower signs."""
+    if "\\pm" not in text and "\\mp" not in text:
+        return text
+    if text.startswith("\\{") and text.endswith("\\}") and text.count("\\{") == 1:
+        return f"\\{{{_both_signs(text[2:-2])}\\}}"
+    elements, depth, start = [], 0, 0
+    for position, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            elements.append(text[start:position])
+            start = position + 1
+    both = []
+    for element in (*elements, text[start:]):
+        if _SIGNS.search(element):
+            both += [_SIGNS.sub(lambda m: "+-"[m[1] == "m"], element)]
+            both += [_SIGNS.sub(lambda m: "-+"[m[1] == "m"], element)]
+        else:
+            both.append(element)
+    return ",".join(part.strip().removeprefix("+") for part in both)
+
+
+@lru_cache(4096)
 def squeeze(text: str) -> str:
     """`rewrite` without spaces, but for those between digits: equal forms are equal answers."""
     parts = rewrite(text).split()
@@ -123,19 +163,28 @@ def squeeze(text: str) -> str:
     return "".join(joined)
 
 
-def words(text: str) -> str | None:
-    """The words of an answer that is only words, in lower case; None if it may be mathematics."""
+def untext(text: str) -> str:
+    """`squeeze` without \\text{...} around words."""
+    return _TEXT.sub(r"\1", squeeze(text))
+
+
+def words(text: str) -> tuple[str, ...] | None:
+    """The words of an answer that is only words, in lower case; None if it may be mathematics.
+
+    "Anna, Ben" is a list, which has no order.
+    """
     latex = rewrite(text)
-    plain = " ".join(_TEXT.sub(r" \1 ", latex).split())
-    long_word = any(len(word) > 3 for word in plain.replace("-", " ").split())
+    plain = " ".join(_TEXT.sub(r" \1 ", latex).split()).replace(" ,", ",")
+    long_word = any(len(word) > 3 for word in re.split(r"[-, ]", plain))
     if not (long_word or "\\text" in latex) or not _WORDS.fullmatch(plain):
         return None
     if _NO_WORDS.search(plain.lower()):
         return None
-    return plain.lower().removeprefix("the ").removeprefix("a ")
+    parts = (part.strip() for part in plain.lower().split(","))
+    return tuple(sorted(part.removeprefix("the ").removeprefix("a ") for part in parts))
 
 
-@lru_cache(16_384)
+@lru_cache(4096)
 def plain_number(text: str) -> str | None:
     """The canonical form of an answer that is one number, perhaps with a unit; None otherwise.
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from agentark_ray.grading.plain import clean
+
 MAX_DIGITS = 4000  # of a number that is computed with; int() of longer texts is refused by Python
 SCALES = {
     "hundred": 10**2,
@@ -47,77 +49,23 @@ _TOKEN = re.compile(
         (?:\^\(?(?P<raised>-?\d{{1,4}})(?!\w)\)?)?
         (?:\s?/\s?(?P<over>\d++(?:\.\d++)?)(?!\s?[\d/]))?
       )
-      (?:\s?(?P<percent>%|(?:percent(?:age)?|per\s?cent|pct)\b)
-       |\s?(?P<scale>(?:{"|".join(SCALES)})s?\b))?
+      (?:\s{{0,3}}(?P<percent>%|(?:percent(?:age)?|per\s?cent|pct)\b)
+       |\s{{0,3}}(?P<scale>(?:{"|".join(SCALES)})s?\b))?
     )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
-_CHARACTERS = str.maketrans(
-    {
-        **dict.fromkeys("\u2212\ufe63\uff0d\u2011", "-"),
-        **dict.fromkeys("\u00a0\u2009\u202f\u2007\u2008", " "),
-        **dict.fromkeys("\u00d7\u00b7\u22c5\u2219", "*"),
-        **dict.fromkeys("\u2044\u2215", "/"),
-        **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
-        "\uff05": "%",
-        "\uff0c": ",",
-        "½": " 1/2",
-        "⅓": " 1/3",
-        "⅔": " 2/3",
-        "¼": " 1/4",
-        "¾": " 3/4",
-        "⅕": " 1/5",
-        "⅖": " 2/5",
-        "⅗": " 3/5",
-        "⅘": " 4/5",
-        "⅙": " 1/6",
-        "⅚": " 5/6",
-        "⅛": " 1/8",
-        "⅜": " 3/8",
-        "⅝": " 5/8",
-        "⅞": " 7/8",
-        "°": " ",
-    }
-)
-_MARKUP = re.compile(r"\*\*|__|`")
-_DASH_SIGN = re.compile(r"(^|[\s(=:])\u2013(?=[\d.$€£])")
-_CURRENCY = re.compile(r"(-?)\s?\b[A-Z]{1,3}[$](-?)|(-?)\s?[$€£¥₹₽₩¢](-?)")
-_MONEY = re.compile(
-    r"(\d[\d,]{0,30})\s?(?:dollars?|euros?|pounds?)\s?(?:and|,)?\s?(\d{1,2})\s?"
-    r"(?:cents?|pence)\b",
-    re.IGNORECASE,
-)
-
-_ARGUMENT = r"\s{0,4}(?:\{([^{}]{1,100})\}|(\d))"
-_FRACTION = re.compile(rf"\\[dtc]?frac{_ARGUMENT}{_ARGUMENT}")
-_PLAIN = re.compile(r"\s*-?\s*[\d.,]+\s*\Z")
-_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree\b")
-_LATEX = re.compile(
-    r"(?P<comma>\{,\}|,\s?\\[,!;: ])|(?P<power>\^\s?\{([^{}]{1,20})\})"
-    r"|\\(?P<word>[a-zA-Z]{1,20})\s?|\\(?P<sign>[%$#&_])|\\(?P<space>[,!;: ()\[\]])"
-)
-_WORDS = {
-    **dict.fromkeys(["text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mathit"], " "),
-    **dict.fromkeys(["mbox", "hbox", "boxed", "fbox", "operatorname", "emph", "rm", "bf"], " "),
-    **dict.fromkeys(["left", "right", "displaystyle", "textstyle", "bigl", "bigr"], " "),
-    **dict.fromkeys(["quad", "qquad", "underline", "Large", "large"], " "),
-    **dict.fromkeys(["times", "cdot", "ast"], "*"),
-    **dict.fromkeys(["approx", "simeq", "sim", "doteq", "thickapprox"], "≈"),
-    "div": "÷",
-    "pm": "±",
-    "pounds": "£",
-}
-
+_ASSIGNMENTS = re.compile(r"=[^=]{0,40}\d[^=]{0,10}(?:[,;]|\band\b)\s*[a-zA-Z]\w{0,3}\s*=")
 # Before or after the only number of an answer these make it an expression, a range or a list.
 _BAD_BEFORE = re.compile(
     r"[\\√]|\b(?:sqrt|log|ln|not)\b|[+*/^÷±<>≤≥≠|!]\s*$|[a-zA-Z]\($|[\w)]\s*-\s+$"
 )
 _BAD_AFTER = re.compile(
-    r"[abdeijnpqruwxyz(](?![a-z])|\s?(?:[π√\\]|pi\b|sqrt\b)|\s*[/^÷±<>≤≥≠|]|!\S|,\d"
+    r"[abdeijnpqruwxyz(](?![a-z])|\s?(?:[π√\\]|pi\b|sqrt\b)|\s*[\^÷±<>≤≥≠|]|!\S|,\d"
+    r"|\s*/(?!\s?(?:[a-zA-Z]{2}|[hsm]\b))"
     r"|\s*(?:[-+*\u2013:]|\bto\b|\bor\b)\s*[-+($]?\s*[\d\\(]|\s*[-+*]\s*[a-z]\b"
-    r"|\s*(?:,|;|,?\s?\b(?:and|or)\b)\s*[-+($]?\d[\d.]*\)?\s*(?:[.;,)\]}]|and\b|or\b|$)",
+    r"|\s*(?:,|;|,?\s?\b(?:and|or)\b)\s*[-+($]?\d[\d./]*\)?\s*(?:[.;,)\]}]|and\b|or\b|$)",
 )
 
 
@@ -141,39 +89,6 @@ class Value:
         return other.number in (self.number, self.number * self.scale)
 
 
-def clean(text: str) -> str:
-    """A text in which only what matters for numbers is left of LaTeX, Markdown and currency."""
-    text = text.translate(_CHARACTERS)
-    if "\\" in text or "{" in text:
-        text = _DEGREES.sub(" ", text)
-        text = _FRACTION.sub(_slash, text)
-        text = _LATEX.sub(_plain, text)
-        text = text.replace("{", "").replace("}", "")
-    text = _DASH_SIGN.sub(r"\1-", _MARKUP.sub("", text))
-    text = _CURRENCY.sub(lambda m: " -" if "-" in m.group() else " ", text)
-    if "cent" in text or "pence" in text:
-        text = _MONEY.sub(lambda m: f"{m[1]}.{int(m[2]):02d}", text)
-    return text
-
-
-def _slash(match: re.Match[str]) -> str:
-    above, below = match[1] or match[2], match[3] or match[4]
-    before = match.string[match.start() - 1 : match.start()]
-    if _PLAIN.match(above) and _PLAIN.match(below):
-        return f"{' ' if before.isdigit() else ''}{above.strip()}/{below.strip()} "
-    return f"({above})\\/({below})"  # the backslash says that it is no number
-
-
-def _plain(match: re.Match[str]) -> str:
-    if match["comma"]:
-        return ","
-    if match["power"]:
-        return f"^{match[3].strip()}"
-    if match["word"]:
-        return _WORDS.get(match["word"], match.group())
-    return match["sign"] or ("" if match["space"] == "!" else " ")
-
-
 def only_number(text: str, strict: bool) -> tuple[bool, str | None]:
     """(whether a text holds any number, the number in its canonical form if it is only one).
 
@@ -182,7 +97,10 @@ def only_number(text: str, strict: bool) -> tuple[bool, str | None]:
     if len(text) > MAX_DIGITS:
         return any(char.isdigit() for char in text), None
     any_found = False
-    parts = re.split(r"[=≈]", clean(text))
+    plain = clean(text)
+    if _ASSIGNMENTS.search(plain):
+        return True, None
+    parts = re.split(r"[=≈]", plain)
     for part in reversed(parts) if len(parts) > 1 else parts:
         tokens = list(_TOKEN.finditer(part))
         any_found = any_found or bool(tokens)
@@ -193,14 +111,22 @@ def only_number(text: str, strict: bool) -> tuple[bool, str | None]:
 
 def _single(part: str, tokens: list[re.Match[str]], strict: bool) -> str | None:
     first = tokens[0]
-    before, after = part[: first.start()].strip(" +"), part[first.end() : first.end() + 80]
-    if first["none"] or _BAD_BEFORE.search(before[-80:]) or _BAD_AFTER.match(after):
+    before, after = part[: first.start()].strip(), part[first.end() : first.end() + 80]
+    before = "" if before == "+" else before
+    if first["none"] or _BAD_BEFORE.search(before[-80:]):
         return None
-    if strict and (
-        after.startswith(("!", "..", "…")) or sum(not token["none"] for token in tokens) > 1
-    ):
+    number, *others = (
+        _canonical(token, _negative(part, token.start(), at_start=True))
+        for token in tokens
+        if not token["none"]
+    )
+    if others and all(value(other) == value(number) for other in others):
+        return number  # said twice: "9, or 9.0"
+    if _BAD_AFTER.match(after):
         return None
-    return _canonical(first, _negative(part, first.start(), at_start=True))
+    if strict and (others or after.startswith(("!", "..", "…"))):
+        return None
+    return number
 
 
 def _negative(part: str, start: int, at_start: bool) -> bool:

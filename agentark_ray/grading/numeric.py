@@ -15,7 +15,7 @@ import re
 
 from agentark_ray.grading import text as find
 from agentark_ray.grading.base import Grader
-from agentark_ray.grading.number import Value, last_number, only_number, value
+from agentark_ray.grading.number import MAX_DIGITS, Value, last_number, only_number, value
 
 INSTRUCTION = "Think step by step and end with \\boxed{answer}."
 
@@ -56,6 +56,8 @@ def _sentence(text: str) -> str:
 
 def parse(answer: str) -> Value | None:
     """The exact value of an answer, or None if it is not one finite number."""
+    if len(answer) > MAX_DIGITS:
+        return None
     known = value(answer)
     if known is not None:
         return known

@@ -27,7 +27,7 @@ GRACE_S = 2.0  # past the deadline, for a worker that the kernel does not end
 START_S = 120.0  # a cold import on a busy machine
 MAX_WORKERS = 16  # at once; calls beyond wait
 MAX_IDLE = 4  # workers kept for later
-MAX_LENGTH = 20_000  # characters of an answer that is compared
+MAX_LENGTH = 10_000  # characters of an answer that is compared
 MAX_HOPELESS = 4096  # answers remembered that cannot be compared in time
 
 

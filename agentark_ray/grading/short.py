@@ -1,8 +1,8 @@
 """Short answers in words (HotpotQA, QASPER): exact match and F1 over words, as SQuAD defines them.
 
-Answers are compared in lower case, without punctuation, articles and extra spaces (Rajpurkar et
-al., 1606.05250). They are equal if they then match, or if F1 is at least F1_EQUAL and none of this
-is so:
+The scores are those of SQuAD's script (Rajpurkar et al., 1606.05250): lower case, no punctuation,
+articles and extra spaces. Two answers are equal if the same words are left, or if F1 is at least
+F1_EQUAL and none of this is so:
 
 - they name different numbers ("12 May 1990" is not "19 May 1990");
 - both have at most FEW_WORDS words and neither contains the other ("Oxford University" is not
@@ -16,7 +16,6 @@ that a question has no answer are equal (QASPER's "Unanswerable").
 import re
 import string
 from collections import Counter
-from functools import lru_cache
 
 from agentark_ray.grading import text as find
 from agentark_ray.grading.base import Grader
@@ -30,6 +29,10 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans(
     dict.fromkeys(string.punctuation + "\u2018\u2019\u201c\u201d\u2013", "")
 )
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
+_POINT = re.compile(r"(?<=\d)\.(?=\d)|(?<![\w)])[-\u2212](?=\d)")
+_INITIALS = re.compile(r"(?<=\b[a-z])\s+(?=[a-z]\b)")
+_PLURAL = re.compile(r"(?<=[a-z]{3})(?<!s)s\Z")
 _HYPHENS = str.maketrans("-/\u2013\u2014", "    ")
 _LATEX = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it))\s?\{([^{}]{0,500})\}")
 _MARKUP = re.compile(r"\*\*|__|`|^#{1,6}\s|^[-*]\s|<[^>]{1,20}>")
@@ -78,29 +81,33 @@ def _clean(text: str) -> str | None:
     return text.strip(" \u201c\u201d") or None
 
 
-@lru_cache(16_384)
+def squad_words(answer: str) -> tuple[str, ...]:
+    """The words that SQuAD's script compares."""
+    return tuple(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
 def words(answer: str) -> tuple[str, ...]:
-    """The words that are compared. Where nothing is left without articles, they stay."""
-    plain = re.sub(r"(?<=\d),(?=\d{3})", "", answer.lower())
-    bare = plain.translate(_HYPHENS).translate(_PUNCTUATION)
-    return tuple(_ARTICLES.sub(" ", bare).split()) or tuple(bare.split()) or (plain.strip(),)
+    """The words that decide on equality: SQuAD's, but 3.5 is not 35, -5 not 5, 1,000 is 1000.
+
+    Plurals count as singulars. Where nothing is left without articles, they stay.
+    """
+    plain = _THOUSANDS.sub("", answer.lower())
+    plain = _POINT.sub("\x00", plain).translate(_HYPHENS).translate(_PUNCTUATION)
+    plain = _INITIALS.sub("", plain)
+    kept = _ARTICLES.sub(" ", plain).split() or plain.split() or [answer.strip()]
+    return tuple(_PLURAL.sub("", word) for word in kept)
 
 
-def exact_match(answer: str, gold: str) -> float:
-    """1.0 or 0.0: whether the words are the same."""
-    return float(words(answer) == words(gold))
-
-
-def f1(answer: str, gold: str) -> float:
-    """The harmonic mean of the shares of words that the two have in common, 0 to 1."""
-    words_a, words_g = words(answer), words(gold)
-    common = sum((Counter(words_a) & Counter(words_g)).values())
-    return 2 * common / (len(words_a) + len(words_g))
+def _f1(words_a: tuple[str, ...], words_b: tuple[str, ...]) -> float:
+    common = (Counter(words_a) & Counter(words_b)).total()
+    length = len(words_a) + len(words_b)
+    return 2 * common / length if length else 1.0
 
 
 def scores(answer: str, gold: str) -> dict[str, float]:
-    """Exact match and F1, each 0 to 1."""
-    return {"em": exact_match(answer, gold), "f1": f1(answer, gold)}
+    """Exact match and F1 as SQuAD's script has them, each 0 to 1."""
+    words_a, words_g = squad_words(answer), squad_words(gold)
+    return {"em": float(words_a == words_g), "f1": _f1(words_a, words_g)}
 
 
 def equal(a: str, b: str) -> bool:
@@ -112,7 +119,7 @@ def equal(a: str, b: str) -> bool:
         kind_a, kind_b = kind(a), kind(b)
         if kind_a != kind_b or (kind_a is not None and kind_a == kind_b):
             return kind_a == kind_b
-    return f1(a, b) >= F1_EQUAL and not _conflict(Counter(words_a), Counter(words_b))
+    return _f1(words_a, words_b) >= F1_EQUAL and not _conflict(Counter(words_a), Counter(words_b))
 
 
 def _yes_no(answer: str) -> str | None:

@@ -40,7 +40,7 @@ def _scorer() -> "RougeScorer":
     return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
 
 
-@lru_cache(1024)
+@lru_cache(256)
 def scores(answer: str, gold: str) -> dict[str, float]:
     """F-measures of ROUGE-1, ROUGE-2 and ROUGE-L, 0 to 1.
 

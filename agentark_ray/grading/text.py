@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _THINK_END = "</think>"
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn|eot_id)>")
 SPAN = 500  # characters after a marker in which an answer must stand
 
 _BOX_WORD = re.compile(r"\\++(?:boxed|fbox)(?![a-zA-Z])")
@@ -15,13 +16,13 @@ _BOX_TOKEN = re.compile(
     r"\\++(?:boxed|fbox)(?![a-zA-Z])\s{0,4}+(?:(?P<open>\{)|(?P<bare>[^\s${}\\]{1,40}))?|\\.|[{}]",
     re.DOTALL,
 )
-# Between boxes that are one answer: \boxed{1} and \boxed{2}. A new thought is no list.
-_LIST_WORD = re.compile(r"[,;]|\b(?:and|or)\b")
-_NEW_THOUGHT = re.compile(
-    r"\n\s*\n|[.!?](?:\s|$)|\b(?:wait|actually|no|not|instead|rather|sorry|correct\w*|hence|so|then"
-    r"|thus|therefore|which|because|since)\b",
-    re.IGNORECASE,
+# Between boxes that are one answer: "\boxed{1} and \boxed{2}", "\boxed{1}, y = \boxed{2}".
+_LIST = re.compile(
+    r"(?:\s|[,;$&.]|\\[()\[\],;:! ]|\\q?quad|\\text\s?\{[^{}]{0,40}\}|\([a-z]\)"
+    r"|(?:and|or|for|part|case|also|both|respectively)\b|[a-zA-Z](?:_\{?\w\}?)?\s{0,2}=)*+"
+    r"|\$?\s[a-z]{2,15}\sand\s\$?"
 )
+_SEPARATOR = re.compile(r"[,;]|\b(?:and|or)\b")
 
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]{0,8}([^\n]{1,500})")
@@ -45,9 +46,14 @@ class Box:
 
 
 def final_part(text: str) -> str:
-    """What a thinking model says after its thoughts; the whole text if that is nothing."""
+    """What a thinking model says after its thoughts; the whole text if that is nothing.
+
+    Special tokens that were left in the text are taken out.
+    """
+    if "<" not in text:
+        return text
     _, found, after = text.rpartition(_THINK_END)
-    return after if found and after.strip() else text
+    return _SPECIAL.sub(" ", after if found and after.strip() else text)
 
 
 def boxes(text: str) -> list[Box]:
@@ -97,9 +103,9 @@ def final_after_box(text: str) -> Iterator[str]:
 
 
 def _is_list(between: str) -> bool:
-    if len(between) > 70 or _NEW_THOUGHT.search(between):
+    if len(between) > 70 or not _LIST.fullmatch(between):
         return False
-    return bool(_LIST_WORD.search(between)) or not between.strip(" $\\()[]")
+    return bool(_SEPARATOR.search(between)) or not between.strip(" $\\()[]")
 
 
 def tagged(text: str) -> str | None:

@@ -28,6 +28,7 @@ MEMORY_BYTES = 1 << 30  # address space of a worker
 MEMORY_SLACK = 64 << 20  # this near to the limit an allocation has probably failed
 MAX_REQUESTS = 5_000  # of a worker; SymPy's caches grow
 PARENT_POLL_S = 1.0
+MAX_RATIO = 1e-5  # relative difference of equal numbers, one of which is a rounded decimal
 _RESOURCE_ERRORS = (MemoryError, RecursionError)
 
 # Parsed once before the first fork: the parser's tables are then warm in every worker.
@@ -113,15 +114,17 @@ def _close(a: Any, b: Any) -> bool:
     """False for two numbers that math-verify takes as equal because both are near to 0."""
     if not (getattr(a, "is_number", False) and getattr(b, "is_number", False)):
         return True
-    if "%" in f"{a}{b}" or _is_percent(a) or _is_percent(b):
+    if _is_percent(a) or _is_percent(b) or a == b:
         return True
     try:
-        x, y = complex(a.evalf(20)), complex(b.evalf(20))
+        ratio = complex((a / b).evalf(20))
     except _RESOURCE_ERRORS as error:
         raise OutOfResources(type(error).__name__) from error
+    except OverflowError:
+        return False
     except Exception:
-        return True
-    return not abs(x - y) > 1e-5 * max(abs(x), abs(y))
+        return True  # 0, infinite or of no type that is divided
+    return not abs(ratio - 1) > MAX_RATIO
 
 
 def _is_percent(expression: Any) -> bool:
