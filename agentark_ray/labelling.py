@@ -5,9 +5,9 @@ to one config. Running it again continues, or shows what it found.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from agentark_ray.config import Config, ConfigError, stable_hash
 from agentark_ray.console import State, watch
+from agentark_ray.grading.registry import GRADERS
 from agentark_ray.label_rows import (
     MANIFEST,
     PARTS,
@@ -25,13 +26,23 @@ from agentark_ray.label_rows import (
     trace_files,
     trace_folder,
 )
+from agentark_ray.models import resolve_model, template_hash
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.generate import Incomplete
 from agentark_ray.traces.label import NEEDED, VOTES
+from agentark_ray.traces.label_actor import judge_parts, name_of
 from agentark_ray.traces.label_figures import count_labels
-from agentark_ray.traces.label_job import GRADERS, Work, code_hash, label_parts, write_parts
+from agentark_ray.traces.label_job import (
+    PART_ROWS,
+    Work,
+    code_hash,
+    label_parts,
+    write_parts,
+)
+from agentark_ray.traces.label_judge import PROMPT, PROMPT_WITH_REFERENCE, Judge
+from agentark_ray.traces.progress import start_progress, state_of
 from agentark_ray.traces.read import open_traces
 
 # Packages whose version decides verdicts.
@@ -42,6 +53,8 @@ GRADING_PACKAGES = (
     "rouge-score",
     "bert-score",
 )
+NOT_THE_JUDGES = ("engine.max_failed_fraction", "engine.models", "engine.endpoint_logprobs")
+Session = Callable[[], AbstractContextManager[None]]
 MANIFEST_LEVELS = 3  # above a trace folder in which the run's manifest is looked for
 
 
@@ -52,6 +65,7 @@ class Settings:
     name: str | None = None  # of the version; by default what decides it, with its hash
     grader: str | None = None  # a key of GRADERS; None: each task's own
     aggregate: str | None = None  # one of VOTES; None: as the run's manifest says
+    judge: Judge | None = None  # of what no grader decides; None: that stays without verdict
     config: Config = field(default_factory=Config)  # engine.*, gpus_per_engine and seed
 
 
@@ -72,24 +86,25 @@ class Labelling:
             )
         self.traces = trace_folder(uri)
         self.console = console
-        self.config = settings.config
+        self.judge = settings.judge
+        self.config = _judge_config(settings)
         aggregate = settings.aggregate or stored_aggregate(self.traces)
-        self.identity = _identity(settings, aggregate)
+        self.identity = _identity(settings, aggregate, self.config)
         self.hash = stable_hash(self.identity)
-        self.name = settings.name or f"grader-{self.hash[:8]}"
+        self.name = settings.name or f"{'judge' if self.judge else 'grader'}-{self.hash[:8]}"
         self.store = label_store(self.traces, self.name)
         self.work = Work(
             traces=self.traces, store=self.store, grader=settings.grader, aggregate=aggregate
         )
 
-    def execute(self) -> dict[str, Any]:
-        """Label what is not labelled yet; the finished manifest."""
+    def execute(self, session: Session = ray_session) -> dict[str, Any]:
+        """Label what is not labelled yet, in a Ray session; the finished manifest."""
         with self.store.locked():
             files = trace_files(self.traces)
             manifest = self._open(fingerprint(self.traces, files), len(files))
             if "figures" not in manifest:
                 started = time.monotonic()
-                with ray_session():
+                with session():
                     manifest["figures"] = self._label(files)
                 manifest["figures"]["seconds"] = round(time.monotonic() - started, 1)
                 self.store.write_json(manifest, MANIFEST)
@@ -125,14 +140,11 @@ class Labelling:
 
     def _label(self, files: list[str]) -> dict[str, Any]:
         if not self.store.exists(*PARTS):
-            ray.get(ray.remote(num_cpus=0)(write_parts).remote(self.work, files))
+            rows = self.config.engine.rows_per_block if self.judge else PART_ROWS
+            _remote(write_parts, self.work, files, rows)
         labels = Labels(traces=self.traces, store=self.store)
-        total = sum(part["rows"] for part in labels.parts())
-        with _progress(self.console, f"labels {self.name}", total) as sums:
-            for counts in label_parts(self.work):
-                for name, value in counts.items():
-                    sums[name] += value
-        figures = ray.get(ray.remote(num_cpus=0)(count_labels).remote(labels))
+        self._do_parts(sum(part["rows"] for part in labels.parts()))
+        figures = _remote(count_labels, labels)
         allowed = self.config.engine.max_failed_fraction
         if figures["failed"] > allowed * figures["debates"]:
             raise Incomplete(
@@ -141,6 +153,23 @@ class Labelling:
                 " `error` says why"
             )
         return figures
+
+    def _do_parts(self, total: int) -> None:
+        title = f"labels {self.name}"
+        if self.judge is None:
+            with _progress(self.console, title, total) as sums:
+                for counts in label_parts(self.work):
+                    for name, value in counts.items():
+                        sums[name] += value
+            return
+        progress = start_progress(total, int(total * self.config.engine.max_failed_fraction))
+        with watch(self.console, title, lambda: state_of(progress, 0, total)):
+            judge_parts(self.work, self.judge, self.config, progress)
+
+
+def _remote(function: Callable[..., Any], *args: Any) -> Any:
+    """Run something that reads all labels in a task of the cluster, not on the driver."""
+    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
 
 
 @contextmanager
@@ -156,13 +185,45 @@ def _progress(console: Console, title: str, total: int) -> Iterator[dict[str, in
         yield sums
 
 
-def _identity(settings: Settings, aggregate: str) -> dict[str, Any]:
+def _judge_config(settings: Settings) -> Config:
+    """The config with the judge as its model, if this run loads it.
+
+    Raises:
+        ConfigError: the model's folder is not there or not whole.
+    """
+    judge = settings.judge
+    if judge is None or judge.model.endpoint:
+        return settings.config
+    resolve_model(judge.model.name)
+    return settings.config.model_copy(update={"model": judge.model.name})
+
+
+def _identity(settings: Settings, aggregate: str, config: Config) -> dict[str, Any]:
     """All that decides the labels."""
-    return {
+    judged = _judge_identity(settings.judge, config) if settings.judge else {}
+    return judged | {
         "grader": settings.grader or {name: task.grader.name for name, task in TASKS.items()},
         "aggregate": aggregate,
         "code": code_hash(),
         **{f"version of {name}": version for name, version in _grading_versions()},
+    }
+
+
+def _judge_identity(judge: Judge, config: Config) -> dict[str, Any]:
+    local = None if judge.model.endpoint else template_hash(resolve_model(judge.model.name))
+    chosen = {name: value for name, value in asdict(judge).items() if name != "model"}
+    return {
+        "judge": name_of(judge.model),
+        **{f"judge.{name}": value for name, value in chosen.items()},
+        "judge.temperature": judge.sampling.temperature,
+        "judge.chat_template": local,
+        "judge.prompts": [PROMPT, PROMPT_WITH_REFERENCE],
+        "seed": config.seed,
+        **{
+            key: value
+            for key, value in config.identity().items()
+            if key.startswith("engine.") and key not in NOT_THE_JUDGES
+        },
     }
 
 

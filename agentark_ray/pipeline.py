@@ -27,7 +27,7 @@ from agentark_ray.traces.generate import (
     trace_dataset,
     verify_traces,
 )
-from agentark_ray.traces.progress import start_progress
+from agentark_ray.traces.progress import start_progress, state_of
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.train.dataset import build_dataset
 from agentark_ray.train.launch import start_progress as start_train_progress
@@ -41,10 +41,6 @@ FOLDERS = {
     "student": "eval/transcripts/student",
 }
 SUMMARY = ("eval", "summary.json")
-CARD_FIGURES = (
-    *("traces", "kept", "dropped", "rows", "tokens", "target_tokens"),
-    *("packed_sequences", "packing_efficiency"),
-)
 BYTES_A_TURN = 2_000
 TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
 
@@ -123,7 +119,7 @@ class Run:
         before = _remote(count_traces, self.folder, out)["rows"]
         max_failed = int(total * self.config.engine.max_failed_fraction)
         progress = start_progress(total, max_failed)
-        with watch(self.console, title, lambda: _debates(progress, before, total)):
+        with watch(self.console, title, lambda: state_of(progress, before, total)):
             arms = {plan.arm for plan in plans}
             generate_traces(self.folder, self.config, model, arms, name, out, progress)
         return _remote(verify_traces, self.folder, self.config, out, total)
@@ -141,17 +137,6 @@ def _remote(function: Callable[..., Any], *args: Any) -> Any:
 
 def _short(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _debates(progress: Any, before: int, total: int) -> State | None:
-    counts, seconds = ray.get(progress.counts.remote())
-    if not seconds:
-        return None
-    rate = counts.output_tokens / seconds
-    text = f"failed {counts.failed}, {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
-    if counts.engine_deaths:
-        text += f", {counts.engine_deaths} engines died"
-    return State(done=before + counts.done, total=total, text=text)
 
 
 def _steps(progress: Any) -> State | None:
@@ -176,10 +161,8 @@ def generate(run: Run) -> dict[str, Any]:
 
 
 def dataset(run: Run) -> dict[str, Any]:
-    """Traces -> curated rows -> packed training sequences; the data card's main figures."""
-    card = build_dataset(run.folder, run.config, run.model)
-    main = {name: card[name] for name in CARD_FIGURES if name in card}
-    return {**main, "recommended": card["recommended"]["strategy"]}
+    """Traces -> packed training sequences."""
+    return build_dataset(run.folder, run.config, run.model)
 
 
 def train(run: Run) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Sampling:
     temperature: float
     top_p: float
     max_tokens: int  # output tokens at most
+    choices: tuple[str, ...] = ()  # if there are any, the whole answer is one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from agentark_ray.debate.run import run_debate
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.session import ray_session
-from agentark_ray.traces.actor import spare_garbage_collection
+from agentark_ray.traces.asking import spare_garbage_collection
 from agentark_ray.types import Sampling
 from benchmarks.common import debate_protocol, eval_questions, finish, gather_at_most, say
 

@@ -21,7 +21,7 @@ from agentark_ray.config import Config, parse_config
 from agentark_ray.engine.vllm import VllmEngine, render
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
-from agentark_ray.traces.actor import spare_garbage_collection
+from agentark_ray.traces.asking import spare_garbage_collection
 from agentark_ray.types import Message
 from benchmarks.common import CONTEXT, finish, say
 

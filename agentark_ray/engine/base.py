@@ -40,7 +40,8 @@ class Generate(Protocol):
     async def __call__(
         self, agent: int, messages: Sequence[Message], sampling: Sampling
     ) -> Completion:
-        """The answer.
+        """The answer. With `sampling.choices` the engine makes the model say one of them; what an
+        endpoint lets through nevertheless is returned as it is.
 
         Raises:
             PromptTooLong, RequestRefused: asking again would not help.

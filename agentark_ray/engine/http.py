@@ -5,9 +5,11 @@ package's own. The API key comes from the environment and is in no message.
 """
 
 import asyncio
+import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from openai.types.chat import ChatCompletion
 from agentark_ray.engine.base import PromptTooLong, RequestRefused
 from agentark_ray.types import Completion, FinishReason, Message, Sampling
 
+ANSWER = "answer"  # the key of a choice
 NO_KEY = "none"  # the client insists on one
 SAID_CHARS = 500  # of an endpoint's answer, in a message
 # How vLLM, OpenAI, llama.cpp, SGLang and TGI say that a prompt is too long. No field agrees.
@@ -110,10 +113,13 @@ class HttpEngine:
         async with self._slots:
             started = perf_counter()
             answer = await self._ask(messages, sampling)
-            return self._completion(answer, perf_counter() - started)
+            completion = self._completion(answer, perf_counter() - started)
+        return replace(completion, text=_chosen(completion.text, sampling.choices))
 
     async def _ask(self, messages: Sequence[Message], sampling: Sampling) -> Any:
         extra: dict[str, Any] = {"logprobs": True} if self._logprobs else {}
+        if sampling.choices:
+            extra["response_format"] = _one_of(sampling.choices)
         try:
             return await self._client.chat.completions.create(
                 model=self._model,
@@ -171,6 +177,33 @@ class HttpEngine:
             raise EndpointError(self._clean("answered without the log-probabilities asked for"))
         logprobs = [token.logprob for token in choice.logprobs.content]
         return sum(logprobs) / max(1, len(logprobs))
+
+
+def _one_of(choices: Sequence[str]) -> dict[str, Any]:
+    """A response format that OpenAI, vLLM, SGLang and llama.cpp know."""
+    schema = {
+        "type": "object",
+        "properties": {ANSWER: {"type": "string", "enum": list(choices)}},
+        "required": [ANSWER],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": ANSWER, "strict": True, "schema": schema},
+    }
+
+
+def _chosen(text: str, choices: Sequence[str]) -> str:
+    """The choice in an answer of that format; any other answer as it is."""
+    if not choices:
+        return text
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):  # it need not be JSON
+        return text
+    chosen = said.get(ANSWER) if isinstance(said, dict) else None
+    word = chosen if isinstance(chosen, str) else json.dumps(chosen)  # true, not "true"
+    return word if word in choices else text
 
 
 def _said(error: Exception) -> str:

@@ -32,6 +32,7 @@ def _words(messages: Sequence[Message]) -> int:
 
 class ScriptedEngine:
     """Answers 42 with probability `accuracy`, else another number; one word counts as one token.
+    Given choices it says the first one with that probability, else the last one.
 
     A completion that hangs or is slower ends with TimeoutError after `timeout_s`.
     """
@@ -72,8 +73,7 @@ class ScriptedEngine:
             self._fail()
         await self._wait()
         draw = self._draw(agent, messages)
-        answer = 42 if draw < self._accuracy else 43 + int(draw * 1000) % 7
-        text = f"Let me think step by step. The answer is \\boxed{{{answer}}}"
+        text = _choice(sampling.choices, draw < self._accuracy) or _solution(draw, self._accuracy)
         return Completion(
             text=text,
             prompt_tokens=prompt_tokens,
@@ -106,6 +106,16 @@ class ScriptedEngine:
         """A number in [0, 1) that depends on everything the answer may depend on."""
         key = f"{self._seed}\0{agent}\0" + "\0".join(m["content"] for m in messages)
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+
+
+def _solution(draw: float, accuracy: float) -> str:
+    answer = 42 if draw < accuracy else 43 + int(draw * 1000) % 7
+    return f"Let me think step by step. The answer is \\boxed{{{answer}}}"
+
+
+def _choice(choices: Sequence[str], right: bool) -> str | None:
+    """The first choice or, if that is not right, the last one."""
+    return choices[0 if right else -1] if choices else None
 
 
 def _is_poison(messages: Sequence[Message]) -> bool:

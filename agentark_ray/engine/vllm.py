@@ -107,15 +107,17 @@ class VllmEngine:
 
     async def _final(self, prompt_ids: list[int], sampling: Sampling) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        choices = list(sampling.choices)
         params = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(choice=choices) if choices else None,
         )
         request_id = str(next(self._ids))
         final = None

@@ -13,25 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 from ray.data.checkpoint import CheckpointConfig
 
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.remote import remove_groups
-from agentark_ray.engine.settings import placement, refs_of
+from agentark_ray.engine.settings import refs_of
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.session import need_resources
 from agentark_ray.traces.actor import DebateActor
+from agentark_ray.traces.pool import asking_pool
 from agentark_ray.traces.read import trace_dataset
-from agentark_ray.traces.storage import retry_outages
 from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import DebateStatus
-
-# A block whose actor died is tried again without limit: while a lost node is not yet known to be
-# lost, Ray uses up a retry every second. Progress bounds deaths; this bounds only those of actors
-# that die before they can begin a block.
-ACTOR_RESTARTS = 1_000
 
 
 def generate_traces(
@@ -52,45 +46,20 @@ def generate_traces(
     Raises:
         ConfigError: the cluster is too small; Ray Data would wait for ever.
         ray.exceptions.RayTaskError: an actor failed for good: TooManyFailures, EnginesKeepDying.
-        ray.exceptions.RayActorError: an actor died more than ACTOR_RESTARTS times.
+        ray.exceptions.RayActorError: an actor died more than pool.ACTOR_RESTARTS times.
     """
-    engine = config.engine
     speakers = [speaker for arm in arms for speaker in arm_protocol(config, arm).speakers]
     refs = refs_of(config, speakers, model)
-    place = placement(config, refs)
-    # The checkpoint filter and a task that reads or writes need a CPU each beside the actors.
-    cpus = engine.actors * place.cpus + 2
-    need_resources(f"engine.actors={engine.actors}", {"CPU": cpus}, place.groups * engine.actors)
+    pool = asking_pool(config, refs)
     context = DataContext.get_current()
-    context.enable_progress_bars = False
-    # Grow a pool when all actors have as many blocks as they work on at once; Ray Data's default
-    # asks for 1.75 times as many, which they never have.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-    retry_outages(context)
     context.checkpoint_config = CheckpointConfig(
         "debate_id", folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False
     )
-    blocks_in_flight = -(-engine.in_flight // engine.rows_per_block) + 1
     try:
         traces = (
             ray.data.read_parquet(folder.path("requests", f"{requests}.parquet"))
-            .repartition(target_num_rows_per_block=engine.rows_per_block)
-            .map_batches(
-                DebateActor,
-                fn_constructor_args=(config, model, refs, progress),
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=ActorPoolStrategy(
-                    min_size=engine.actors,
-                    max_size=max(engine.actors, engine.max_actors or 1),
-                    max_tasks_in_flight_per_actor=blocks_in_flight + 1,
-                    max_concurrent_calls_per_actor=blocks_in_flight,
-                ),
-                num_cpus=1,
-                num_gpus=place.gpus,
-                max_restarts=ACTOR_RESTARTS,
-                max_task_retries=-1,
-            )
+            .repartition(target_num_rows_per_block=config.engine.rows_per_block)
+            .map_batches(DebateActor, fn_constructor_args=(config, model, refs, progress), **pool)
         )
         traces.write_parquet(folder.path(out), compression="zstd")
     finally:

@@ -6,7 +6,7 @@ final answer (of voting agents by the aggregation, else of the speaker who close
 judge, the side the judge decided for, solver). A debate that failed keeps having none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from agentark_ray.debate.aggregate import AGGREGATES
@@ -151,8 +151,3 @@ async def _final(row: Row, talk: Talk, aggregate: str) -> str | None:
     if last.role in (Role.AGGREGATOR, Role.JUDGE):
         return last.answer
     return await AGGREGATES[aggregate](talk, 0)
-
-
-def text_turns(row: Row) -> Sequence[Row]:
-    """The turns that are solutions, those of an aggregator included."""
-    return [turn for turn in row["turns"] or () if role(turn) in (*SOLVERS, Role.AGGREGATOR)]

@@ -23,6 +23,7 @@ from ray.data import DataContext
 
 from agentark_ray.config import ConfigError
 from agentark_ray.grading.base import Grader
+from agentark_ray.grading.registry import GRADERS
 from agentark_ray.label_rows import (
     BATCH_ROWS,
     LABEL_SCHEMA,
@@ -35,13 +36,12 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.label import COLUMNS, failed_label, relabel
 from agentark_ray.traces.requests import write_rows
-from agentark_ray.traces.storage import patiently
+from agentark_ray.traces.storage import patiently, retry_outages
 
 PART_ROWS = 256  # debates a part
 SLICES_A_GROUP = 32  # at most: a slice of a row group costs reading what is before it
 THREADS = 16  # that wait for storage
 RETRIES = 30  # of a part whose worker died; a lost node uses up several before it is known to be
-GRADERS: dict[str, Grader] = {task.grader.name: task.grader for task in TASKS.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +127,7 @@ def label_parts(work: Work) -> Iterator[Counter[str]]:
     """Do all parts that have no file yet; yields {"debates", "labels"} of parts as they end."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    retry_outages(context)
     done = (
         ray.data.read_parquet(work.store.path(*PARTS))
         .repartition(target_num_rows_per_block=1)

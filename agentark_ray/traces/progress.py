@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from agentark_ray.console import State
 from agentark_ray.session import beside_driver
 from agentark_ray.traces.deaths import DeathLedger, Past
 
@@ -89,6 +90,18 @@ class Progress:
         seconds = 0.0 if self._started is None else time.monotonic() - self._started
         deaths = self._ledger.total
         return Counts(started=self._started, engine_deaths=deaths, **self._sums), seconds
+
+
+def state_of(progress: Any, before: int, total: int) -> State | None:
+    """What to show of a job of `total` debates, `before` of which were done when it started."""
+    counts, seconds = ray.get(progress.counts.remote())
+    if not seconds:
+        return None
+    rate = counts.output_tokens / seconds
+    text = f"failed {counts.failed}, {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
+    if counts.engine_deaths:
+        text += f", {counts.engine_deaths} engines died"
+    return State(done=before + counts.done, total=total, text=text)
 
 
 def start_progress(total: int, max_failed: int) -> Any:

@@ -23,7 +23,7 @@ from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.base import TaskError
 from agentark_ray.traces import leaks
-from agentark_ray.traces.actor import Slots
+from agentark_ray.traces.asking import Slots
 from agentark_ray.traces.generate import (
     Incomplete,
     drop_unfinished,

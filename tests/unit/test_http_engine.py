@@ -266,3 +266,38 @@ async def test_start_tells_what_is_wrong(
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(EndpointError, match=r"TEST_KEY.*not set"):
         await connect()
+
+
+CHOOSE = Sampling(temperature=0.0, top_p=1.0, max_tokens=16, choices=("true", "false"))
+
+
+def answered(content: str) -> Reply:
+    body = completion()
+    body["choices"][0]["message"]["content"] = content
+    return 200, body
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ('{"answer": "false"}', "false"),
+        ('{ "answer": true }', "true"),
+        ("true", "true"),
+        ("It is true.", "It is true."),  # an endpoint that does not know the format
+        ('{"answer": "maybe"}', '{"answer": "maybe"}'),
+        ('["true"]', '["true"]'),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+async def test_a_choice_is_asked_for_and_read(
+    server: Server, connect: Connect, content: str, text: str
+) -> None:
+    engine = await connect()
+    server.replies = [answered(content)]
+    assert (await engine(0, ASKED, CHOOSE)).text == text
+    (request,) = server.requests
+    schema = request["response_format"]["json_schema"]
+    assert schema["strict"] is True
+    assert schema["schema"]["properties"]["answer"]["enum"] == ["true", "false"]
+    await engine(0, ASKED, SAMPLING)
+    assert "response_format" not in server.requests[1]

@@ -28,7 +28,7 @@ from agentark_ray.label_rows import (
 )
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.generate import Incomplete
-from agentark_ray.traces.label import failed_label, relabel, text_turns
+from agentark_ray.traces.label import failed_label, relabel
 from agentark_ray.traces.label_figures import agreement, count_labels
 from agentark_ray.traces.label_job import Work, label_part, label_row, write_part, write_parts
 from agentark_ray.traces.schema import TRACE_SCHEMA
@@ -159,11 +159,6 @@ def test_what_a_grader_cannot_bear_is_a_row_with_its_error(tmp_path: Path) -> No
     assert [t["verdict"] for t in made["turns"]] == [None, None]
     applied = apply_label(stored, made)
     assert [t["verdict"] for t in applied["turns"]] == [None, None]
-
-
-def test_only_solutions_and_summaries_can_be_judged() -> None:
-    stored = trace("1 2 3 4", roles="solver verifier judge aggregator")
-    assert [t["agent"] for t in text_turns(stored)] == [0, 3]
 
 
 # Cohen's own layout: 20 both right, 15 both wrong, 5 grader only, 10 judge only. p_o = 0.7,
