@@ -41,6 +41,10 @@ FOLDERS = {
     "student": "eval/transcripts/student",
 }
 SUMMARY = ("eval", "summary.json")
+CARD_FIGURES = (
+    *("traces", "kept", "dropped", "rows", "tokens", "target_tokens"),
+    *("packed_sequences", "packing_efficiency"),
+)
 BYTES_A_TURN = 2_000
 TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
 
@@ -161,8 +165,10 @@ def generate(run: Run) -> dict[str, Any]:
 
 
 def dataset(run: Run) -> dict[str, Any]:
-    """Traces -> packed training sequences."""
-    return build_dataset(run.folder, run.config, run.model)
+    """Traces -> curated rows -> packed training sequences; the data card's main figures."""
+    card = build_dataset(run.folder, run.config, run.model)
+    main = {name: card[name] for name in CARD_FIGURES if name in card}
+    return {**main, "recommended": card["recommended"]["strategy"]}
 
 
 def train(run: Run) -> dict[str, Any]:
