@@ -105,6 +105,7 @@ def test_an_endpoint_is_not_loaded() -> None:
         ([4, 2, 2], [4, 3, 1], False),
         ([4, 2, 1, 1], [4, 3, 1], True),
         ([1] * 9, [4, 4], False),
+        ([5, 2], [6], False),
     ],
 )
 def test_groups_of_gpus_fit_on_nodes(groups: list[int], nodes: list[int], fit: bool) -> None:
