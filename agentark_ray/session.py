@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import warnings
 from collections import Counter
@@ -15,6 +17,7 @@ from typing import Any
 from agentark_ray.config import ConfigError
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
+CONNECT_S = 10.0
 
 
 @contextmanager
@@ -30,8 +33,11 @@ def ray_session(cpus: int = 4) -> Iterator[None]:
 
     # max_task_retries of Ray Data actors can only be set by an argument that 2.64 will rename.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-    local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else _local_resources(cpus)
-    with _stderr_to_null():
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        need_cluster(address)
+    local: dict[str, Any] = {} if address else _local_resources(cpus)
+    with _stderr_held_back():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
@@ -55,17 +61,35 @@ def _quiet_terminal() -> None:
         logger.propagate = False
 
 
-@contextmanager
-def _stderr_to_null() -> Iterator[None]:
-    """Ray's C++ core writes notices about its own log level here; its errors are exceptions."""
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+def need_cluster(address: str) -> None:
+    """Raises ConfigError if nothing answers at HOST:PORT; Ray would wait for minutes, in silence.
+
+    Other forms of an address (auto, local, ray://HOST:PORT) are left to Ray.
+    """
+    host, separator, port = address.rpartition(":")
+    if "://" in address or not separator or not port.isdecimal():
+        return
     try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from None
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Ray's C++ core writes a notice about its log level; what it wrote is shown if it fails."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -1,0 +1,34 @@
+"""How a session starts, and that a failure to start is seen."""
+
+import os
+import socket
+
+import pytest
+
+from agentark_ray.config import ConfigError
+from agentark_ray.session import _stderr_held_back, need_cluster
+
+
+def test_a_cluster_that_does_not_answer_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        need_cluster(f"127.0.0.1:{port}")
+    with pytest.raises(ConfigError, match=rf"RAY_ADDRESS=127.0.0.1:{port}: no Ray cluster answers"):
+        need_cluster(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://127.0.0.1:1", "nonsense"])
+def test_other_addresses_are_left_to_ray(address: str) -> None:
+    need_cluster(address)
+
+
+def test_what_ray_says_is_shown_only_if_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    with _stderr_held_back():
+        os.write(2, b"notice")
+    os.write(2, b" after")
+    assert capfd.readouterr().err == " after"
+    with pytest.raises(RuntimeError, match="no raylet"), _stderr_held_back():
+        os.write(2, b"the reason")
+        raise RuntimeError("no raylet")
+    os.write(2, b" after")
+    assert capfd.readouterr().err == "the reason after"
