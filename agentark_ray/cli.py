@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentark_ray import cli_label, cli_plan, cli_traces
+from agentark_ray import cli_label, cli_plan, cli_recommend, cli_traces
 from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
 from agentark_ray.config import ConfigError, load_config
 
@@ -95,6 +95,7 @@ def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
 
 
 cli_traces.app.command(help=cli_label.LABEL_HELP)(cli_label.label)
+cli_traces.app.command(help=cli_recommend.RECOMMEND_HELP)(cli_recommend.recommend)
 app.add_typer(cli_traces.app, name="traces")
 app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
 

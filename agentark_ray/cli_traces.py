@@ -1,8 +1,6 @@
 """`agentark traces ...`: generate debates, look at them, count them, export them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,22 +15,16 @@ from agentark_ray.cli_base import (
     print_json,
     stdout,
 )
+from agentark_ray.cli_rows import LabelsOption, counted, progress, stored_rows
 from agentark_ray.config import ConfigError, load_config
 
 if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
-
     from agentark_ray.prices import TokenPrices
     from agentark_ray.traces.stats import Tally
 
 app = typer.Typer(
     no_args_is_help=True, help="Generate debates, look at them, count them, export them."
 )
-
-LabelsOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Verdicts of these labels, not those in the traces."),
-]
 
 GENERATE_HELP = """Debate the training questions of a config; nothing is trained or evaluated.
 
@@ -208,20 +200,10 @@ def _tally(run: str, arm: str | None, labels: str | None) -> "Tally":
     with readable(run):
         traces = open_traces(run)
         counts: Counter[str] = Counter()
-        with _progress("counting debates", traces, counts):
-            return tally(_counted(_rows(run, traces, labels, COLUMNS, BATCH_ROWS), counts), arm)
-
-
-def _rows(
-    run: str, traces: "Dataset", labels: str | None, columns: Sequence[str], batch_rows: int
-) -> Iterable[dict[str, Any]]:
-    """Every trace, light, with the verdicts of `labels`."""
-    from agentark_ray.debate_rows import light_rows
-    from agentark_ray.label_rows import open_labels, trace_folder
-
-    if labels is None:
-        return light_rows([traces], columns, batch_rows)
-    return open_labels(trace_folder(run), labels).rows(columns, batch_rows)
+        with progress("counting debates", traces, counts):
+            return tally(
+                counted(stored_rows(run, traces, labels, COLUMNS, BATCH_ROWS), counts), arm
+            )
 
 
 def _charts_page(run: str, found: dict[str, Any], tally: "Tally") -> str:
@@ -269,8 +251,8 @@ def export(
         counts: Counter[str] = Counter()
         with readable(run):
             traces = open_traces(run)
-            with _progress("exporting debates", traces, counts):
-                rows = _rows(run, traces, labels, COLUMNS, BATCH_ROWS)
+            with progress("exporting debates", traces, counts):
+                rows = stored_rows(run, traces, labels, COLUMNS, BATCH_ROWS)
                 write_chat(rows, out, only, turns, counts)
         if as_json:
             print_json({"path": str(out), **counts})
@@ -278,29 +260,3 @@ def export(
             text = f"{out}: {counts['lines']:,} turns of {counts['debates']:,} debates"
             left_out = f" ({counts['left_out']:,} that failed left out)"
             print(text + (left_out if counts["left_out"] else ""))
-
-
-def _counted(rows: Iterable[dict[str, Any]], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        yield row
-        counts["debates"] += 1
-
-
-@contextmanager
-def _progress(title: str, traces: "Dataset", counts: Counter[str]) -> Iterator[None]:
-    """Progress on stderr, by counts["debates"]."""
-    import time
-
-    from rich.console import Console
-
-    from agentark_ray.console import State, watch
-
-    total, started = traces.count_rows(), time.monotonic()
-
-    def state() -> State:
-        done = counts["debates"]
-        rate = done / max(time.monotonic() - started, 1e-9)
-        return State(done=done, total=total, text=f"{rate:,.0f}/s")
-
-    with watch(Console(stderr=True), title, state):
-        yield

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median_low
 
-from agentark_ray.debate_rows import AgentPath, PathClass, agent_paths
+from agentark_ray.debate_rows import AgentPath, PathClass, agent_paths, turn_leaves
 from agentark_ray.distill.asked import Asked, solver_turns
 from agentark_ray.distill.solutions import Said
 from agentark_ray.distill.steps import split_steps
 from agentark_ray.types import Verdict
 
+COLUMNS = (  # of a trace that has one debate on a question
+    *("debate_id", "question_id", "question", "task", "arm", "kind", "status"),
+    *turn_leaves("agent", "role", "round", "text", "verdict"),
+)
 EASY, MEDIUM = 0.8, 0.4  # share of the first answers that are right, at least
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from agentark_ray.distill.asked import Asked
+from agentark_ray.distill.asked import Asked, Trace, asked
 from agentark_ray.distill.curate import Curated
-from agentark_ray.distill.facts import Facts
+from agentark_ray.distill.facts import Facts, facts
 from agentark_ray.distill.solutions import Solution
 
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -70,6 +70,12 @@ def record(
         "sampling": None if curated.sampling is None else asdict(curated.sampling),
         "rows": rows,
     }
+
+
+def debates_row_of(trace: Trace) -> dict[str, Any]:
+    """`debates_row` of one debate that has `facts.COLUMNS`."""
+    question = asked([trace])
+    return debates_row(question, facts(question))
 
 
 def debates_row(question: Asked, found: Facts) -> dict[str, Any]:

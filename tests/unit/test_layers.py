@@ -29,8 +29,8 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("pipeline", "labelling", "cli_base"),
-    ("cli_traces", "cli_label", "cli_plan"),
+    ("pipeline", "labelling", "cli_base", "cli_rows"),
+    ("cli_traces", "cli_label", "cli_plan", "cli_recommend"),
     ("cli",),
 )
 RANK = {component: rank for rank, row in enumerate(TIERS) for component in row}
