@@ -22,7 +22,10 @@ COMPARED = (
     "engine.max_model_len",
     "engine.models",
 )
-NOT_COMPARED = ("tasks.train_questions", "tasks.eval_questions", "tasks.eval_fraction")
+NOT_COMPARED = tuple(
+    f"tasks.{name}"
+    for name in ("train_questions", "eval_questions", "ood_questions", "eval_fraction", "leaks")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

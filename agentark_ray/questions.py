@@ -1,4 +1,4 @@
-"""The configuration of where questions come from: the task, its files, splits and what is refused."""
+"""The configuration of the questions: their task, files and splits, and what is refused."""
 
 from typing import Annotated, Literal
 
