@@ -1,5 +1,6 @@
 """What all commands share: arguments, the console, and errors that a user can read."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+# After a line break, or as the file name of an OSError.
+RETRY_ADVICE = re.compile(
+    r"(?:\n|: ['\"])Failed to [\w ]+ after \d+/\d+ attempts \(total backoff .*", re.DOTALL
+)
 
 
 def stdout() -> "Console":
@@ -46,7 +51,7 @@ def clear_errors() -> Iterator[None]:
         print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         raise typer.Exit(130) from None
     except (ConfigError, TaskError) as error:
-        print(f"error: {_root_cause(error)}", file=sys.stderr)
+        print(f"error: {_words(_root_cause(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     except OSError as error:
         _failed(error)
@@ -59,13 +64,18 @@ def clear_errors() -> Iterator[None]:
 def _failed(error: Exception) -> NoReturn:
     """What stopped a run, without the stack of every process it went through."""
     cause = _root_cause(error)
-    print(f"error: {type(cause).__name__}: {cause}", file=sys.stderr)
+    print(f"error: {type(cause).__name__}: {_words(cause)}", file=sys.stderr)
     print(
         "Nothing that was written is lost: mend it and run the same command again."
         " Logs of the workers: /tmp/ray/session_latest/logs",
         file=sys.stderr,
     )
     raise typer.Exit(1) from None
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, without the advice on retries that Ray Data appends to it."""
+    return RETRY_ADVICE.sub("", str(error))
 
 
 def _root_cause(error: BaseException) -> BaseException:
