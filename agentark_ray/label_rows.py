@@ -282,8 +282,10 @@ def labelled_traces(
                 yield from batch.to_pylist()
 
 
-def labelled_dataset(folder: RunFolder, out: str, version: str | None) -> Any:
-    """The same as a ray.data.Dataset of whole traces.
+def labelled_dataset(
+    folder: RunFolder, out: str, version: str | None, columns: Sequence[str]
+) -> Any:
+    """The same as a ray.data.Dataset; `columns` are whole ones, `debate_id` among them.
 
     Raises:
         ConfigError: see `open_labels`.
@@ -291,18 +293,18 @@ def labelled_dataset(folder: RunFolder, out: str, version: str | None) -> Any:
     import ray
 
     if version is None:
-        return ray.data.read_parquet(folder.path(out))
+        return ray.data.read_parquet(folder.path(out)).select_columns(list(columns))
     labels = open_labels(RunFolder(folder.path(out)), version)
     parts = ray.data.read_parquet(labels.store.path(*PARTS))
     return parts.repartition(target_num_rows_per_block=1).map_batches(
-        functools.partial(_labelled_blocks, labels=labels),
+        functools.partial(_labelled_blocks, labels=labels, columns=columns),
         batch_size=None,
         batch_format="pyarrow",
     )
 
 
-def _labelled_blocks(parts: pa.Table, labels: Labels) -> Iterator[pa.Table]:
+def _labelled_blocks(parts: pa.Table, labels: Labels, columns: Sequence[str]) -> Iterator[pa.Table]:
     for part in parts.to_pylist():
-        schema = next(part_batches(labels.traces, part)).schema
-        rows = list(labels.part(part))
+        schema = next(part_batches(labels.traces, part, columns, 1)).schema
+        rows = list(labels.part(part, columns))
         yield pa.Table.from_pylist(rows, schema=schema)

@@ -165,7 +165,7 @@ def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, An
 
 def _traces(folder: RunFolder, config: Config) -> tuple[ray.data.Dataset, int | None]:
     """The traces in blocks that hold all of a question, and the size of batches that do so too."""
-    traces = labelled_dataset(folder, "traces", config.distill.labels).select_columns(TRACE_COLUMNS)
+    traces = labelled_dataset(folder, "traces", config.distill.labels, TRACE_COLUMNS)
     if not _remote(several_a_question, folder):
         return traces, QUESTIONS_A_TASK
     light = traces.map_batches(without_prompts, batch_format="pyarrow")

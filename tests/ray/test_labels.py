@@ -25,8 +25,10 @@ from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.label_rows import labelled_dataset, labelled_traces, open_labels, trace_folder
 from agentark_ray.labelling import Labelling, Settings
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.label_judge import Judge, messages
 from agentark_ray.traces.schema import TRACE_SCHEMA
+from agentark_ray.train.dataset import build_dataset
 from agentark_ray.types import ModelRef
 from tests.ray.helpers import config_for, hold
 from tests.unit.test_labels import trace
@@ -52,7 +54,11 @@ def write_traces(folder: Path, count: int, rows_a_file: int = 4, **changes: Any)
     (folder / "traces").mkdir(parents=True)
     for first in range(10, 10 + count, rows_a_file):
         rows = [
-            trace(f"{i if i % 2 == 0 else 4} 5", debate_id=f"d{i:04}", gold=str(i), **changes)
+            trace(
+                f"{i if i % 2 == 0 else 4} 5",
+                **{"debate_id": f"d{i:04}", "question_id": f"{i:016x}", "gold": str(i)},
+                **changes,
+            )
             for i in range(first, min(first + rows_a_file, 10 + count))
         ]
         table = pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
@@ -109,14 +115,25 @@ def test_an_interrupted_job_does_the_rest(tmp_path: Path) -> None:
 def test_other_stages_read_labelled_traces(tmp_path: Path) -> None:
     run = write_traces(tmp_path, 50)
     label(run)
-    rows = labelled_dataset(run, "traces", "v1").take_all()
+    columns = ("debate_id", "gold", "verdict", "turns")
+    rows = labelled_dataset(run, "traces", "v1", columns).take_all()
     assert len(rows) == 50
+    assert set(rows[0]) == set(columns)
     streamed = {row["debate_id"]: row for row in labelled_traces(run, "traces", "v1")}
     for row in rows:
         even = int(row["gold"]) % 2 == 0
         assert row["verdict"] == ("correct" if even else "incorrect")
         assert row["turns"][0]["verdict"] == streamed[row["debate_id"]]["turns"][0]["verdict"]
         assert row["turns"][0]["messages"]
+    kept = {}
+    for version in (None, "v1"):
+        values = [f"output={run.uri}", f"distill.labels={version or 'null'}"]
+        config = parse_config({}, values, "test")
+        card = build_dataset(run, config, str(tiny_model_path()))
+        kept[version] = card["kept"], card["dropped"].get("wrong_consensus", 0)
+    assert kept[None] == (0, 50)  # the stored verdicts say that all is wrong
+    assert kept["v1"][0] > 0
+    assert kept["v1"][1] == 25
 
 
 def test_a_judge_says_what_its_engine_says(tmp_path: Path) -> None:
