@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no error; pytest-timeout ends what hangs.
+settings.register_profile("agentark", deadline=None)
+settings.load_profile("agentark")
 
 
 @pytest.fixture
