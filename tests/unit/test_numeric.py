@@ -1,10 +1,14 @@
 """Numeric answers: extraction and exact equality."""
 
+import json
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentark_ray.grading.numeric import NUMERIC, equal, extract_answer
+from agentark_ray.grading.numeric import NUMERIC, equal, extract_answer, parse
 from agentark_ray.types import Verdict
 
 
@@ -79,3 +83,38 @@ def test_equality_is_that_of_the_numbers(a: object, b: object) -> None:
 def test_hostile_text_costs_little(bomb: str) -> None:
     answer = extract_answer(bomb)
     assert answer is None or equal(answer, answer)
+
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
+
+
+@pytest.mark.skipif(not GSM8K.is_dir(), reason="needs the GSM8K files in ../shared/data/gsm8k")
+@pytest.mark.parametrize(("split", "rows"), [("train", 7473), ("test", 1319)])
+def test_every_gold_answer_of_gsm8k_is_right(split: str, rows: int) -> None:
+    lines = (GSM8K / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == rows
+    for line in lines:
+        solution = json.loads(line)["answer"]
+        gold, published = extract_answer(solution), solution.rpartition("####")[2]
+        assert gold is not None, solution
+        assert NUMERIC.verdict(gold, gold) == Verdict.CORRECT
+        assert equal(gold, published) and not equal(f"{gold}1", gold)
+        assert extract_answer(f"So it is \\boxed{{{gold}}}.") == gold
+
+
+def test_two_thousand_verdicts_a_second() -> None:
+    steps = "She sells 48/2 = 24 clips in May and 48 + 24 = 72 clips in both months.\n" * 8
+    ends = ("\\boxed{{{}}}", "#### {}", "The answer is {}.", "So there are {} left.")
+    texts = [steps + ends[n % 4].format(f"{n * 7919:,}") for n in range(2_000)]
+    started = time.process_time()
+    verdicts = [NUMERIC.verdict(extract_answer(t), str(n * 7919)) for n, t in enumerate(texts)]
+    assert time.process_time() - started < 1
+    assert set(verdicts) == {Verdict.CORRECT}
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("answer", ["1e999999999", "9" * 1_000_000, "9^9999", "1/" + "9" * 5_000])
+def test_numbers_beyond_all_bounds_are_not_computed(answer: str) -> None:
+    assert parse(answer) is None
+    assert equal(answer, answer)
+    assert not equal(answer, "9")
