@@ -5,8 +5,16 @@ from typing import Annotated, Any
 import typer
 
 from agentark_ray import cli_label, cli_plan, cli_recommend, cli_traces
-from agentark_ray.cli_base import ConfigArgument, JsonFlag, Overrides, clear_errors, stdout
-from agentark_ray.config import ConfigError, load_config
+from agentark_ray.cli_base import (
+    ConfigArgument,
+    JsonFlag,
+    Overrides,
+    clear_errors,
+    print_json,
+    run_stages,
+    stdout,
+)
+from agentark_ray.config import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,14 +47,8 @@ def run(
 ) -> None:
     """Run every stage that is not done yet."""
     with clear_errors():
-        loaded = load_config(config, overrides or [])
-        from rich.console import Console
-
-        from agentark_ray.pipeline import Run
-
-        run_ = Run(loaded, Console(stderr=True))
-        run_.execute()
-        _show(run_.summary(), run_.folder.path("report.html"), as_json)
+        done = run_stages(config, overrides)
+        _show(done.summary(), done.folder.path("report.html"), as_json)
 
 
 @app.command()
@@ -83,9 +85,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
     if as_json:
-        import json
-
-        print(json.dumps(summary))
+        print_json(summary)
         return
     from agentark_ray.evaluate.table import render_table
 

