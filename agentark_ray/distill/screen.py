@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from agentark_ray.distill.rows import Drop
 from agentark_ray.similar import words
@@ -37,19 +38,37 @@ def fault(text: str, finish_reason: str, question: str, settings: CurationConfig
         return Drop.TRUNCATED
     if not text:
         return Drop.EMPTY
-    tokens = words(text)
-    length = count_words(tokens)
-    if length < settings.min_words:
+    measured = measure(text, question)
+    if measured.words < settings.min_words:
         return Drop.TOO_FEW_WORDS
-    if settings.max_words is not None and length > settings.max_words:
+    if settings.max_words is not None and measured.words > settings.max_words:
         return Drop.TOO_MANY_WORDS
-    if repetition(tokens) > settings.max_repetition or ONE_CHARACTER.search(text):
+    if measured.repetition > settings.max_repetition:
         return Drop.REPETITIVE
-    if settings.same_script and other_script(question, text):
+    if settings.same_script and measured.other_script:
         return Drop.OTHER_SCRIPT
-    if OTHERS.search(text) and not OTHERS.search(question):
-        return Drop.REFERS
-    return None
+    return Drop.REFERS if measured.refers else None
+
+
+class Measured(NamedTuple):
+    """What is looked at in a solution."""
+
+    words: int
+    repetition: float  # 1 if it is stuck in one character
+    other_script: bool
+    refers: bool  # to what only a participant of the debate has seen
+
+
+@lru_cache(512)  # agents that agree say the same words
+def measure(text: str, question: str) -> Measured:
+    """What the settings of a curation are compared with."""
+    tokens = words(text)
+    return Measured(
+        words=count_words(tokens),
+        repetition=1.0 if ONE_CHARACTER.search(text) else repetition(tokens),
+        other_script=other_script(question, text),
+        refers=bool(OTHERS.search(text)) and not OTHERS.search(question),
+    )
 
 
 def count_words(tokens: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ set of solutions alone, not on the order in which they come.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def _rank(one: Said) -> tuple[Any, ...]:
     return (*best, one.debate_id, turn["round"], turn["agent"])
 
 
+@lru_cache(512)  # agents that agree say the same words
 def step_shingles(text: str) -> frozenset[str]:
     """Shingles of words that do not reach from one step into the next."""
     return frozenset().union(*(shingles(words(step)) for step in step_texts(text)))

@@ -9,6 +9,7 @@ to the step after it.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 _BLOCK = re.compile(r"```|\$\$|\\\[|\\begin\{(\w{1,30}\*?)\}")
 _CLOSING = {"```": "```", "$$": "$$", r"\[": r"\]"}
@@ -32,6 +33,7 @@ class Step:
     end: int  # one past its last character
 
 
+@lru_cache(512)  # agents that agree say the same words
 def split_steps(text: str) -> tuple[Step, ...]:
     """The steps of a solution, in order; between them there is only white space.
 
