@@ -6,9 +6,10 @@ formula or number.
 
 Equal are, first, answers that are written the same but for spacing and style; then plain numbers,
 exactly as in `numeric`, but for a decimal of six or more significant digits, which equals a
-fraction that it rounds; then words, whatever their case. All else is decided by math-verify in a
-process of its own (`sandbox`), with either answer in the place of the gold one: both must agree, so
-that "2x + z = 1" does not equal "1". Degrees and units are ignored, as in the graders of MATH.
+fraction that it rounds; then tuples, intervals and lists of such numbers, and words, whatever
+their case. All else is decided by math-verify in a process of its own (`sandbox`), with either
+answer in the place of the gold one: both must agree, so that "2x + z = 1" does not equal "1".
+Degrees and units are ignored, as in the graders of MATH.
 """
 
 import re
@@ -18,6 +19,7 @@ from functools import lru_cache
 from agentark_ray.grading import text as find
 from agentark_ray.grading.base import Grader
 from agentark_ray.grading.latex import plain_number, rewrite, squeeze, tidy, untext, words
+from agentark_ray.grading.lists import same_numbers
 from agentark_ray.grading.number import last_number, only_number, value
 from agentark_ray.grading.numeric import HEADING, INSTRUCTION
 from agentark_ray.grading.sandbox import MAX_LENGTH, Sandbox
@@ -152,6 +154,9 @@ def equal(a: str, b: str) -> bool:
                 or _rounds(number_a, value_a.number, value_b.number)
                 or _rounds(number_b, value_b.number, value_a.number)
             )
+    same = same_numbers(a, b)
+    if same is not None:
+        return same
     words_a, words_b = words(a), words(b)
     if words_a is not None and words_b is not None:
         return words_a == words_b

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agentark_ray.grading.base import GradingTimeout
 from agentark_ray.grading.latex import rewrite, squeeze, tidy
+from agentark_ray.grading.lists import same_numbers
 from agentark_ray.grading.math import MATH, equal, extract_answer
 from agentark_ray.types import Verdict
 
@@ -65,6 +66,28 @@ def test_what_wraps_an_answer_is_taken_off() -> None:
 def test_equality_in_both_orders(a: str, b: str, same: bool) -> None:
     assert equal(a, b) is same
     assert equal(b, a) is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("(1,2)", "(1, 2)", True),
+        ("(1,2)", "(2,1)", False),
+        ("[1,2)", "(1,2)", False),
+        ("[1,2)", "[1,2.0)", True),
+        ("1,2", "2,1", True),
+        ("\\{1,2\\}", "2, 1", True),
+        ("1,2", "1,2,3", False),
+        ("(1,2)", "1,2", None),  # math-verify has a word on these
+        ("(0.333333,1)", "(1/3,1)", None),
+        ("50\\%,1", "0.5,1", None),
+        ("1,x", "1,2", None),
+        ("12", "12", None),
+    ],
+)
+def test_collections_of_numbers(a: str, b: str, same: bool | None) -> None:
+    assert same_numbers(a, b) is same
+    assert same_numbers(b, a) is same
 
 
 NUMBERS = st.integers(-20, 20).map(str)
