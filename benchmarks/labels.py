@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from agentark_ray.debate.layouts import paper
+from agentark_ray.grading.base import Grader
+from agentark_ray.grading.registry import GRADERS
 from agentark_ray.labelling import Labelling, Settings
-from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.schema import TRACE_SCHEMA
 from benchmarks.common import finish, say
 
@@ -104,9 +105,8 @@ def texts(debates: int, agents: int, rounds: int) -> Iterator[tuple[str, str]]:
         yield from ((turn["text"], row["gold"]) for turn in row["turns"])
 
 
-def grader_alone(sample: Sequence[tuple[str, str]]) -> float:
+def grader_alone(sample: Sequence[tuple[str, str]], grader: Grader) -> float:
     """Verdicts a second of the grader in this process."""
-    grader = TASKS["gsm8k"].grader
     started = time.perf_counter()
     right = sum(grader.verdict(grader.extract(text), gold) == "correct" for text, gold in sample)
     seconds = time.perf_counter() - started
@@ -120,15 +120,17 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rows-a-file", type=int, default=16)
+    parser.add_argument("--grader", choices=list(GRADERS), default="numeric")
     args = parser.parse_args()
     debates = args.labels // (args.agents * args.rounds)
-    alone = grader_alone(list(texts(min(1_000, debates), args.agents, args.rounds)))
+    sample = list(texts(min(1_000, debates), args.agents, args.rounds))
+    alone = grader_alone(sample, GRADERS[args.grader])
     say(f"the grader alone: {alone:,.0f} verdicts/s on one core")
     with tempfile.TemporaryDirectory() as folder:
         write_traces(f"{folder}/traces", debates, args.rows_a_file, args.agents, args.rounds)
         say(f"{debates:,} debates written")
         started = time.monotonic()
-        settings = Settings(aggregate="vote", name="v1")
+        settings = Settings(aggregate="vote", name="v1", grader=args.grader)
         figures = Labelling(folder, settings, Console(stderr=True)).execute()["figures"]
         seconds = time.monotonic() - started
     rate = figures["labels"] / seconds
