@@ -172,7 +172,7 @@ class AskingActor:
 
 async def table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table, a few at a time: other debates go on in between."""
-    parts = []
+    parts = [schema.empty_table()]  # a block that was filtered may have no rows
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = list(rows[start : start + ROWS_AT_ONCE])
         parts.append(pa.Table.from_pylist(some, schema=schema))

@@ -168,7 +168,10 @@ def test_too_many_poison_questions_end_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("exit", "EngineDead: scripted fault"), ("kill", "the process was killed")],
+    [
+        pytest.param("exit", "EngineDead: scripted fault", marks=pytest.mark.slow),
+        ("kill", "the process was killed"),
+    ],
 )
 def test_a_question_that_kills_its_engine_each_time_fails_alone(
     tmp_path: Path, tell_loss: Callable[[float], None], fault: str, words: str
