@@ -81,12 +81,10 @@ def _ends(text: str) -> Iterator[int]:
 def _ends_sentence(line: str, end: int, next_: int) -> bool:
     """Whether the mark before `end` ends a sentence and another one starts at `next_`.
 
-    It may belong to an abbreviation, an initial, or a number in a list.
+    It may belong to an abbreviation or an initial.
     """
     first = line[next_ : next_ + 4].lstrip(_OPENING)[:1]
     if first not in ("$", "\\") and (not first.isalnum() or first.islower()):
-        return False
-    if end <= 8 and _MARKER.fullmatch(line[:end].strip()):
         return False
     word = line[max(0, end - 12) : end - 1].rpartition(" ")[2].lstrip(_OPENING)
     return word.lower() not in _ABBREVIATIONS and not (len(word) == 1 and word.isupper())

@@ -8,7 +8,9 @@ import pytest
 from agentark_ray.debate.layouts import CHECK
 from agentark_ray.distill.curate import Curated, curate
 from agentark_ray.distill.rows import Drop, RowKind, TrainingRow
+from agentark_ray.distill.solutions import step_shingles
 from agentark_ray.grading.numeric import INSTRUCTION
+from agentark_ray.similar import jaccard
 from agentark_ray.strategy import DaConfig, RftConfig, RsftConfig, StrategyConfig
 from tests.unit.debates import RIGHT, WRONG, debate, said
 
@@ -117,8 +119,9 @@ def test_da_takes_the_most_different_right_solutions_of_any_round() -> None:
         Drop.DUPLICATE,
         None,
     ]
-    assert found.diversity_before is not None and found.diversity_after is not None
-    assert found.diversity_before < found.diversity_after
+    learned = [step_shingles(GOOD), step_shingles(OTHER)]
+    assert found.diversity_after == pytest.approx(1 - jaccard(*learned))
+    assert found.diversity_before is not None and found.diversity_before < found.diversity_after
 
 
 def test_a_corrected_path_is_draft_critique_revision() -> None:
