@@ -59,6 +59,7 @@ def test_what_wraps_an_answer_is_taken_off() -> None:
         ("28\\%", "0.28", True),
         ("0.666667", "\\frac{2}{3}", True),
         ("0.67", "\\frac{2}{3}", False),
+        ("3.1415926", "3.14159265", False),  # two finite decimals: exactly
         ("1,5", "1.5", True),
         ("1, 5", "1.5", False),
     ],

@@ -1,4 +1,4 @@
-"""Hand-labelled answers that graders get wrong: at most 0.5 % errors, each one listed."""
+"""Hand-labelled answers that graders get wrong: at most 0.5 % errors, all of them known."""
 
 import json
 from collections import Counter
@@ -12,6 +12,7 @@ from agentark_ray.types import Verdict
 FILE = Path(__file__).parents[1] / "data" / "tricky_answers.jsonl"
 PAIRS = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 MAX_ERROR = 0.005
+KNOWN_ERRORS: tuple[tuple[str, str], ...] = ()  # (grader, response) that are graded wrongly
 
 
 def test_the_file_is_large_and_a_third_of_it_is_wrong() -> None:
@@ -31,9 +32,10 @@ def test_errors_on_tricky_answers() -> None:
         grader = GRADERS[pair["grader"]]
         answer = grader.extract(pair["response"])
         verdict = grader.verdict(answer, pair["gold"])
-        if verdict != pair["expected"]:
+        if verdict != pair["expected"] and (pair["grader"], pair["response"]) not in KNOWN_ERRORS:
             errors.append(f"{pair}: got {verdict}, answer {answer!r}")
-    assert len(errors) <= MAX_ERROR * len(PAIRS), "\n".join(errors)
+    assert not errors, "\n".join(errors)
+    assert len(KNOWN_ERRORS) <= MAX_ERROR * len(PAIRS)
 
 
 @pytest.mark.parametrize("name", ["numeric", "choice"])
