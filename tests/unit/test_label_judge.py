@@ -53,6 +53,7 @@ def test_only_true_or_false_is_an_answer(text: str, meant: bool | None) -> None:
         ("?", "unparsable", 1.0),
         ("tft", "correct", 2 / 3),
         ("f?f", "incorrect", 2 / 3),
+        ("ftf", "incorrect", 2 / 3),
         ("??t", "correct", 1 / 3),  # of those who decided, all
         ("t?f", "unparsable", 1 / 3),
     ],
