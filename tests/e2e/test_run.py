@@ -104,6 +104,7 @@ def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None
     assert "Run the same command again to continue" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_ctrl_c_in_every_stage_loses_nothing(
     tmp_path: Path, gsm8k_file: Callable[[int], Path]
