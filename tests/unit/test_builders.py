@@ -121,7 +121,8 @@ def test_da_takes_the_most_different_right_solutions_of_any_round() -> None:
     ]
     learned = [step_shingles(GOOD), step_shingles(OTHER)]
     assert found.diversity_after == pytest.approx(1 - jaccard(*learned))
-    assert found.diversity_before is not None and found.diversity_before < found.diversity_after
+    assert found.diversity_before is not None and found.diversity_after is not None
+    assert found.diversity_before < found.diversity_after
 
 
 def test_a_corrected_path_is_draft_critique_revision() -> None:
