@@ -31,8 +31,8 @@ from agentark_ray.traces.progress import start_progress, state_of
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.train.dataset import build_dataset
 from agentark_ray.train.launch import start_progress as start_train_progress
-from agentark_ray.train.launch import train_student
-from agentark_ray.train.loop import LOSS_CURVE
+from agentark_ray.train.launch import train_model
+from agentark_ray.train.objective import loss_curve
 from agentark_ray.types import Split
 
 FOLDERS = {
@@ -175,10 +175,18 @@ def train(run: Run) -> dict[str, Any]:
     """Train the student and export it; without any training row there is no student."""
     if not run.finished("dataset")["kept"]:
         return {"steps": 0, "student": "none: no trace gave a training row"}
-    progress = start_train_progress()
+    name, progress = run.config.distill.type, start_train_progress()
     with watch(run.console, "training", lambda: _steps(progress)):
-        train_student(run.folder, run.config, run.model, progress)
-    curve = run.folder.read_json(*LOSS_CURVE)
+        train_model(
+            run.folder,
+            run.config,
+            run.model,
+            progress,
+            name=name,
+            data=f"datasets/{name}/packed",
+            out=f"students/{name}",
+        )
+    curve = run.folder.read_json(*loss_curve(name))
     return {
         "steps": len(curve),
         "first_loss": round(curve[0]["loss"], 4),
@@ -192,7 +200,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     plans = _plans(run, arms)
     held = {"base": run.hold_debates("base arms", run.model, Split.EVAL, plans, "base")}
     if run.finished("train")["steps"]:
-        model, plans = run.folder.path("student"), _plans(run, ["student"])
+        model, plans = (
+            run.folder.path("students", run.config.distill.type),
+            _plans(run, ["student"]),
+        )
         held["student"] = run.hold_debates("student", model, Split.EVAL, plans, "student")
     traces = run.finished("generate")
     summary = summarize(
@@ -221,13 +232,14 @@ def report(run: Run) -> dict[str, Any]:
 def write_report(folder: RunFolder) -> int:
     """report.html from what is in the folder of an evaluated run; its size in bytes."""
     manifest = folder.read_json("manifest.json")
-    base = f"datasets/{manifest['config']['distill']['type']}"
+    strategy = manifest["config"]["distill"]["type"]
+    base, curve = f"datasets/{strategy}", loss_curve(strategy)
     transcripts = [FOLDERS[name] for name in ("base", "student") if folder.exists(FOLDERS[name])]
     page = render_report(
         folder.read_json(*SUMMARY),
         manifest,
         folder.read_json(base, "data_card.json"),
-        folder.read_json(*LOSS_CURVE) if folder.exists(*LOSS_CURVE) else [],
+        folder.read_json(*curve) if folder.exists(*curve) else [],
         read_examples([trace_dataset(folder, name) for name in transcripts]),
     )
     folder.write_text(page, "report.html")

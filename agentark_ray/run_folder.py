@@ -5,7 +5,7 @@
     questions/      train, eval: the questions, checked
     requests/       debates to hold        traces/       debates held, on training questions
     datasets/       packed training rows   checkpoints/  Ray Train's, with the loss curve
-    student/        the exported model     eval/         transcripts and summary.json
+    students/       exported models        eval/         transcripts and summary.json
     report.html
 
 A run folder belongs to one configuration: running again resumes, another one is an error.

@@ -3,7 +3,7 @@
 import functools
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import beside_driver, need_resources
-from agentark_ray.train.loop import NonFinite, TrainJob, train_worker
+from agentark_ray.train.loop import NonFinite, train_worker
+from agentark_ray.train.objective import Objective, TrainJob
+from agentark_ray.train.sft import Sft
 
 
 @ray.remote(num_cpus=0)
@@ -48,8 +50,20 @@ def start_progress() -> Any:
     return beside_driver(TrainProgress).remote()
 
 
-def train_student(folder: RunFolder, config: Config, model: str, progress: Any) -> None:
-    """Train on `datasets/<strategy>/packed` and export `student/`; resumes if stopped before.
+def train_model(
+    folder: RunFolder,
+    config: Config,
+    model: str,
+    progress: Any,
+    *,
+    objective: Callable[[TrainJob], Objective] = Sft,
+    name: str,
+    data: str,
+    out: str,
+) -> None:
+    """Train `model` on what is in `data` and export it to `out`; resumes if stopped before.
+
+    `name` is unique in the run; `data` and `out` are paths in its folder.
 
     Raises:
         ConfigError: the cluster is too small; Ray Train would wait for ever.
@@ -59,7 +73,17 @@ def train_student(folder: RunFolder, config: Config, model: str, progress: Any) 
     workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
     resources = {"CPU": config.train.cpus_per_worker, **({"GPU": 1} if on_gpu else {})}
     need_resources(f"train.workers={workers}", {k: workers * v for k, v in resources.items()})
-    job = TrainJob(folder=folder, config=config, model=model, on_gpu=on_gpu, progress=progress)
+    job = TrainJob(
+        folder=folder,
+        config=config,
+        model=model,
+        objective=objective,
+        name=name,
+        data=data,
+        out=out,
+        on_gpu=on_gpu,
+        progress=progress,
+    )
     trainer = TorchTrainer(
         functools.partial(train_worker, job),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
@@ -69,7 +93,7 @@ def train_student(folder: RunFolder, config: Config, model: str, progress: Any) 
             resources_per_worker=resources,
         ),
         run_config=RunConfig(
-            name=config.distill.type,
+            name=name,
             storage_path=folder.path("checkpoints"),
             failure_config=FailureConfig(max_failures=config.train.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),

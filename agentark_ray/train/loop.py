@@ -1,48 +1,32 @@
-"""The step loop that runs in every training worker.
+"""The step loop that runs in every training worker, whatever the objective.
 
-It knows how to feed, step, checkpoint and resume; what a batch and a loss are is the objective's
-(`sft.py`). The loss is normalised by the number of target tokens of the whole optimizer step, over
-all micro-batches and workers.
+The loss of an optimizer step is a sum over all micro-batches and workers over what they count for
+(target tokens), so neither packing, micro-batches nor workers change it.
 """
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ray.train
 import torch
 import torch.distributed
+from safetensors.torch import save_file
 
-from agentark_ray.config import Config
-from agentark_ray.distill.packing import PackedRow
-from agentark_ray.run_folder import RunFolder
-from agentark_ray.train import checkpoint, sft
-from agentark_ray.train.dataset import PackedRows, epoch_order, load_tokenizer
-from agentark_ray.train.schedule import learning_rate, micro_batches, total_steps
+from agentark_ray.train import checkpoint
+from agentark_ray.train.objective import Batch, Objective, TrainJob
+from agentark_ray.train.schedule import learning_rate
 from agentark_ray.train.zero import full_weights, start_engine
-
-LOSS_CURVE = ("checkpoints", "loss.json")
 
 
 class NonFinite(RuntimeError):
     """The loss or a gradient is not finite; the weights were not changed by it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainJob:
-    """What a worker needs to know. Pickled to every worker."""
-
-    folder: RunFolder
-    config: Config
-    model: str  # resolved folder or Hugging Face id to start from
-    on_gpu: bool
-    progress: Any  # handle of a TrainProgress actor
-
-
 def train_worker(job: TrainJob) -> None:
-    """Train to the end, from the last checkpoint if there is one, and export the student.
+    """Train to the end, from the last checkpoint if there is one, and export the model.
 
     A worker whose training diverges says so to `progress` and returns: Ray Train would restart one
     that raises, and the same steps would diverge again.
@@ -54,107 +38,74 @@ def train_worker(job: TrainJob) -> None:
 
 
 def _train(job: TrainJob) -> None:
-    folder, strategy = job.folder, job.config.distill.type
-    rows = PackedRows(folder.filesystem, folder.inner("datasets", strategy, "packed"))
-    engine = _start(job)
-    history = checkpoint.resume(engine)
-    train = job.config.train
-    total = total_steps(len(rows), train.batch_size, train.epochs)
-    for step in range(len(history), total):
-        history.append(_step(engine, job, rows, step, total))
-        if engine.global_rank == 0:
-            ray.get(job.progress.put.remote(step + 1, total, history[-1]))
-        if (step + 1) % train.checkpoint_every == 0 or step + 1 == total:
-            checkpoint.save(engine, history)
-    _export(engine, job, history)
-
-
-def _start(job: TrainJob) -> Any:
-    from transformers import AutoModelForCausalLM
-
     torch.manual_seed(job.config.seed)
-    model = AutoModelForCausalLM.from_pretrained(
-        job.model,
-        dtype=torch.bfloat16,
-        attn_implementation="sdpa",
-        use_safetensors=True,
-        trust_remote_code=job.config.engine.trust_remote_code,
-    )
-    if job.config.train.gradient_checkpointing:
+    train, objective = job.config.train, job.objective(job)
+    model: Any = objective.build()
+    if train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
-    return start_engine(model, job.config.train, torch.distributed.get_world_size(), job.on_gpu)
+    engine = start_engine(model, train, torch.distributed.get_world_size(), job.on_gpu)
+    history = checkpoint.resume(engine)
+    objective.start(engine, len(history))
+    for step in range(len(history), objective.steps):
+        history.append(_step(engine, job, objective, step))
+        if engine.global_rank == 0:
+            ray.get(job.progress.put.remote(step + 1, objective.steps, history[-1]))
+        if (step + 1) % train.checkpoint_every == 0 or step + 1 == objective.steps:
+            checkpoint.save(engine, history)
+    _export(engine, job, objective, history)
 
 
-def _step(engine: Any, job: TrainJob, rows: PackedRows, step: int, total: int) -> dict[str, float]:
+def _step(engine: Any, job: TrainJob, objective: Objective, step: int) -> dict[str, float]:
     """One optimizer step; its figures."""
     started = time.perf_counter()
     train = job.config.train
-    batches = [sft.collate(micro, engine.device) for micro in _feed(engine, job, rows, step)]
-    n_targets = _sum_over_workers(sum(map(sft.targets, batches)), engine)
-    rate = learning_rate(step, total, train.lr, train.warmup_fraction)
+    rate = learning_rate(step, objective.steps, train.lr, train.warmup_fraction)
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
-    loss = _accumulate(engine, batches, n_targets, step)
+    batches = objective.batches(engine, step)
+    tokens = sum(batch["input_ids"].numel() for batch in batches)
+    tokens, weight = _over_workers([tokens, sum(map(objective.weight, batches))], engine)
+    means = _accumulate(engine, objective, batches, weight, step)
     engine.step()
-    seconds = time.perf_counter() - started
-    return {
+    figures = {
         "step": step + 1,
-        "loss": loss,
+        **means,
         "lr": rate,
         "grad_norm": _grad_norm(engine, step),
-        "target_tokens": n_targets,
-        "tokens_per_s": train.batch_size * job.config.distill.seq_len / seconds,
+        "weight": weight,
+        **objective.end_step(engine, step),
     }
+    return {**figures, "tokens_per_s": tokens / (time.perf_counter() - started)}
 
 
 def _accumulate(
-    engine: Any, batches: Sequence[dict[str, torch.Tensor]], n_targets: float, step: int
-) -> float:
-    """All gradients of one optimizer step; the mean loss. The caller takes the step.
+    engine: Any, objective: Objective, batches: Sequence[Batch], weight: float, step: int
+) -> dict[str, float]:
+    """All gradients of one optimizer step; the mean loss and figures. The caller takes the step.
 
     Raises:
         NonFinite: the loss is not finite.
     """
-    # DeepSpeed averages over micro-batches and workers; the loss is a sum over all of them.
-    scale = len(batches) * torch.distributed.get_world_size() / n_targets
-    summed = 0.0
-    for number, batch in enumerate(batches):
-        if number:
-            engine.step()  # not at a boundary yet: only counts the micro-batch before
-        loss = sft.loss_sum(engine, batch)
+    # DeepSpeed averages over workers and divides by its accumulation steps; ours is a sum.
+    scale = engine.gradient_accumulation_steps() * torch.distributed.get_world_size() / weight
+    sums: Counter[str] = Counter()
+    for number, batch in enumerate(batches, start=1):
+        engine.set_gradient_accumulation_boundary(number == len(batches))
+        loss, figures = objective.loss(engine, batch)
         engine.backward(loss * scale)
-        summed += loss.item()
-    mean = _sum_over_workers(summed, engine) / n_targets
-    if not math.isfinite(mean):
-        raise NonFinite(f"step {step + 1}: the loss is {mean}; no weight was changed")
-    return mean
+        sums.update({"loss": loss.item(), **figures})
+    means = {k: v / weight for k, v in zip(sums, _over_workers(sums.values(), engine), strict=True)}
+    if not math.isfinite(means["loss"]):
+        raise NonFinite(f"step {step + 1}: the loss is {means['loss']}; no weight was changed")
+    return means
 
 
-def _feed(engine: Any, job: TrainJob, rows: PackedRows, step: int) -> list[list[PackedRow]]:
-    """This worker's micro-batches of a step."""
-    train = job.config.train
-    epoch, batch = divmod(step, -(-len(rows) // train.batch_size))
-    order = epoch_order(len(rows), job.config.seed, epoch)
-    indices = order[batch * train.batch_size : (batch + 1) * train.batch_size]
-    plan = micro_batches(
-        indices,
-        train.batch_size,
-        train.micro_batch_size,
-        engine.global_rank,
-        torch.distributed.get_world_size(),
-    )
-    return [[_row(rows, index) for index in micro] for micro in plan]
-
-
-def _row(rows: PackedRows, index: int) -> PackedRow:
-    return sft.empty_row(rows[0]) if index < 0 else rows[index]
-
-
-def _sum_over_workers(value: float, engine: Any) -> float:
-    tensor = torch.tensor(value, dtype=torch.float64, device=engine.device)
+def _over_workers(values: Iterable[float], engine: Any) -> list[float]:
+    """The sums of these values over all workers."""
+    tensor = torch.tensor(list(values), dtype=torch.float64, device=engine.device)
     torch.distributed.all_reduce(tensor)
-    return tensor.item()
+    return tensor.tolist()
 
 
 def _grad_norm(engine: Any, step: int) -> float:
@@ -165,15 +116,15 @@ def _grad_norm(engine: Any, step: int) -> float:
     return norm
 
 
-def _export(engine: Any, job: TrainJob, history: Sequence[Any]) -> None:
-    """Write student/ as safetensors with its tokenizer, and the loss curve, from rank 0."""
+def _export(engine: Any, job: TrainJob, objective: Objective, history: Sequence[Any]) -> None:
+    """Write the model as safetensors with its configuration, and the loss curve, from rank 0."""
     weights = full_weights(engine, job.config.train.zero_stage)
     if engine.global_rank == 0:
 
         def write(path: str) -> None:
-            engine.module.save_pretrained(path, state_dict=weights)
-            load_tokenizer(job.config, job.model).save_pretrained(path)
+            save_file(weights, f"{path}/model.safetensors", metadata={"format": "pt"})
+            objective.save_config(path)
 
-        job.folder.write_directory(write, "student")
-        job.folder.write_json(list(history), *LOSS_CURVE)
+        job.folder.write_directory(write, job.out)
+        job.folder.write_json(list(history), *job.curve)
     torch.distributed.barrier()

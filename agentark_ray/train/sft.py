@@ -1,13 +1,91 @@
-"""Supervised fine-tuning: the batch and the loss; `loop.py` does the rest."""
+"""Supervised fine-tuning: packed rows, and the loss of every target token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed
 
 from agentark_ray.distill.packing import PackedRow
 from agentark_ray.distill.tokens import IGNORE
+from agentark_ray.train.dataset import PackedRows, epoch_order, load_tokenizer
 from agentark_ray.train.losses import count_targets, next_token_loss_sum
+from agentark_ray.train.objective import Batch, Sums, TrainJob
+from agentark_ray.train.schedule import micro_batches, total_steps
+
+
+class Sft:
+    """The next-token loss on the targets of packed rows, `train.epochs` times."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+        self._rows = PackedRows(job.folder.filesystem, job.folder.inner(job.data))
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all epochs."""
+        train = self._job.config.train
+        return total_steps(len(self._rows), train.batch_size, train.epochs)
+
+    def build(self) -> torch.nn.Module:
+        """The causal language model, in bfloat16."""
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(
+            self._job.model,
+            dtype=torch.bfloat16,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=self._job.config.engine.trust_remote_code,
+        )
+
+    def start(self, engine: Any, step: int) -> None:
+        """Nothing to prepare."""
+
+    def batches(self, engine: Any, step: int) -> Sequence[Batch]:
+        """Rows of this epoch's order; each batch has input_ids, position_ids, labels, [B, T]."""
+        train = self._job.config.train
+        epoch, batch = divmod(step, -(-len(self._rows) // train.batch_size))
+        order = epoch_order(len(self._rows), self._job.config.seed, epoch)
+        plan = micro_batches(
+            order[batch * train.batch_size : (batch + 1) * train.batch_size],
+            train.batch_size,
+            train.micro_batch_size,
+            engine.global_rank,
+            torch.distributed.get_world_size(),
+        )
+        return [collate([self._row(index) for index in micro], engine.device) for micro in plan]
+
+    def weight(self, batch: Batch) -> float:
+        """Target tokens."""
+        return count_targets(batch["labels"])
+
+    def loss(self, engine: Any, batch: Batch) -> tuple[torch.Tensor, Sums]:
+        """Summed loss of a batch, in nats."""
+        return loss_sum(engine, batch), {}
+
+    def end_step(self, engine: Any, step: int) -> Mapping[str, float]:
+        """Nothing more to tell."""
+        return {}
+
+    def save_config(self, folder: str) -> None:
+        """Model configuration, generation settings, tokenizer with its chat template."""
+        save_model_config(self._job, folder)
+
+    def _row(self, index: int) -> PackedRow:
+        return empty_row(self._rows[0]) if index < 0 else self._rows[index]
+
+
+def save_model_config(job: TrainJob, folder: str) -> None:
+    """config.json, generation settings and tokenizer of the model a job starts from."""
+    from transformers import AutoConfig, GenerationConfig
+
+    trust = job.config.engine.trust_remote_code
+    config = AutoConfig.from_pretrained(job.model, trust_remote_code=trust)
+    config.dtype = torch.bfloat16
+    config.save_pretrained(folder)
+    GenerationConfig.from_model_config(config).save_pretrained(folder)
+    load_tokenizer(job.config, job.model).save_pretrained(folder)
 
 
 def collate(rows: Sequence[PackedRow], device: torch.device) -> dict[str, torch.Tensor]:
@@ -21,12 +99,7 @@ def empty_row(like: PackedRow) -> PackedRow:
     return {**like, "labels": [IGNORE] * len(like["labels"])}
 
 
-def targets(batch: dict[str, torch.Tensor]) -> int:
-    """Target tokens of a batch."""
-    return count_targets(batch["labels"])
-
-
-def loss_sum(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
     """Summed loss of a batch, in nats.
 
     Without a mask and with position ids that restart, the model blocks attention between the

@@ -75,7 +75,7 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     assert summary == json.loads((folder / "eval" / "summary.json").read_text())
 
     base = load_file(tiny_model_path() / "model.safetensors")
-    student = load_file(folder / "student" / "model.safetensors")
+    student = load_file(folder / "students" / "rsft" / "model.safetensors")
     assert {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in base.items()}
     assert any((student[name] != base[name]).any() for name in base)
     curve = json.loads((folder / "checkpoints" / "loss.json").read_text())

@@ -24,8 +24,9 @@ from agentark_ray.tasks.arithmetic import problem
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.requests import write_rows
 from agentark_ray.train.dataset import PACKED_SCHEMA, PackedRows, epoch_order, load_tokenizer
-from agentark_ray.train.launch import start_progress, train_student
-from agentark_ray.train.loop import LOSS_CURVE, NonFinite
+from agentark_ray.train.launch import start_progress, train_model
+from agentark_ray.train.loop import NonFinite
+from agentark_ray.train.objective import loss_curve
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 TINY = str(tiny_model_path())
@@ -48,24 +49,32 @@ def prepared(path: Path, *overrides: str) -> tuple[RunFolder, Config]:
 
 
 def train(folder: RunFolder, config: Config, model: str = TINY) -> list[dict[str, float]]:
-    train_student(folder, config, model, start_progress())
-    return folder.read_json(*LOSS_CURVE)
+    train_model(
+        folder,
+        config,
+        model,
+        start_progress(),
+        name="rsft",
+        data="datasets/rsft/packed",
+        out="students/rsft",
+    )
+    return folder.read_json(*loss_curve("rsft"))
 
 
 def test_two_workers_with_zero_3_learn_what_one_learns(tmp_path: Path) -> None:
     one = train(*prepared(tmp_path / "one", "train.zero_stage=2"))
     two = train(*prepared(tmp_path / "two", "train.zero_stage=3", "train.workers=2"))
     assert [row["step"] for row in one] == [row["step"] for row in two]
-    assert [row["target_tokens"] for row in one] == [row["target_tokens"] for row in two]
+    assert [row["weight"] for row in one] == [row["weight"] for row in two]
     assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-3)
     assert two[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=0.1)
     assert one[0]["grad_norm"] == pytest.approx(two[0]["grad_norm"], rel=0.02)
     for name in ("one", "two"):
-        student = AutoModelForCausalLM.from_pretrained(tmp_path / name / "student")
+        student = AutoModelForCausalLM.from_pretrained(tmp_path / name / "students" / "rsft")
         base = AutoModelForCausalLM.from_pretrained(TINY)
         pairs = zip(student.parameters(), base.parameters(), strict=True)
         assert any(not torch.equal(a, b) for a, b in pairs)
-        assert (tmp_path / name / "student" / "chat_template.jinja").exists()
+        assert (tmp_path / name / "students" / "rsft" / "chat_template.jinja").exists()
 
 
 def test_divergence_stops_before_a_weight_changes(tmp_path: Path) -> None:
@@ -75,11 +84,11 @@ def test_divergence_stops_before_a_weight_changes(tmp_path: Path) -> None:
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     folder, config = prepared(tmp_path / "run", "train.max_failures=2")
-    # Raised by train_student: a worker that raised would be restarted and end as a
+    # Raised by train_model: a worker that raised would be restarted and end as a
     # TrainingFailedError.
     with pytest.raises(NonFinite, match="step 1: the loss is nan; no weight was changed"):
         train(folder, config, str(broken))
-    assert not folder.exists("student")
+    assert not folder.exists("students", "rsft")
 
 
 def test_a_killed_worker_resumes_from_the_last_checkpoint(tmp_path: Path) -> None:
