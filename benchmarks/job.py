@@ -65,7 +65,10 @@ def _watch(progress: Any, samples: list[Sample], ended: threading.Event) -> None
         if counts.done == (samples[-1].done if samples else 0):
             continue
         actors = actors or _actors()
-        cpu = sum(sum(process.cpu_times()[:2]) for process in actors)
+        try:
+            cpu = sum(sum(process.cpu_times()[:2]) for process in actors)
+        except psutil.NoSuchProcess:  # the job ends, and its tail is not used
+            return
         samples.append(
             Sample(seconds=seconds, done=counts.done, output_tokens=counts.output_tokens, cpu_s=cpu)
         )
