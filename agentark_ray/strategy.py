@@ -65,10 +65,51 @@ class RftConfig(StrategyConfig):
     """Right solutions of a question at most, as different as possible."""
 
 
+class PrmConfig(Section):
+    """PAD's process reward model: how steps are labelled, and how it learns."""
+
+    step_labels: Literal["outcome", "divergence", "rollout"] = "rollout"
+    """What says whether a solution is still right after a step: its verdict, where it leaves a
+    right one, or completions from there (the dearest and best)."""
+    rollouts: Annotated[int, Field(ge=1, le=256)] = 8
+    """Completions from every step, with `rollout`."""
+    rollout_above: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A step is good if more than this share of its completions is right."""
+    solutions: Annotated[int, Field(ge=1, le=256)] = 8
+    """Different solutions of a question at most, wrong and right ones in turn."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the questions with which the reward model is evaluated, not trained."""
+    contrastive_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Of the supervised contrastive loss beside the cross-entropy."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of the contrastive loss."""
+    projector_dim: Annotated[int, Field(ge=1)] = 128
+    """Length of the vectors that are contrasted."""
+    freeze_backbone: bool = False
+    """Train the head and the projector only."""
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    """In the place of `train.lr`."""
+    epochs: Annotated[int, Field(ge=1)] = 2
+    """In the place of `train.epochs`."""
+
+
+class GrpoConfig(Section):
+    """PAD's reinforcement learning."""
+
+
+class PadConfig(StrategyConfig):
+    """Process-aware distillation: a process reward model, then GRPO with its rewards."""
+
+    type: Literal["pad"]
+    prm: PrmConfig = PrmConfig()
+    grpo: GrpoConfig = GrpoConfig()
+
+
 STRATEGIES: dict[str, type[StrategyConfig]] = {
     "rsft": RsftConfig,
     "da": DaConfig,
     "rft": RftConfig,
+    "pad": PadConfig,
 }
 
 
@@ -80,7 +121,8 @@ def _type(value: Any) -> str | None:
 DistillConfig = Annotated[
     Annotated[RsftConfig, Tag("rsft")]
     | Annotated[DaConfig, Tag("da")]
-    | Annotated[RftConfig, Tag("rft")],
+    | Annotated[RftConfig, Tag("rft")]
+    | Annotated[PadConfig, Tag("pad")],
     Discriminator(
         _type,
         custom_error_type="strategy",
