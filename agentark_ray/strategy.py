@@ -5,9 +5,9 @@ One class a strategy; `type` chooses. What the strategies do is in distill/.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from agentark_ray.section import Section
+from agentark_ray.section import OPERATIONAL, Section
 
 
 class CurationConfig(Section):
@@ -22,6 +22,9 @@ class CurationConfig(Section):
     """Leave out solutions in a script the question does not use, e.g. Han for a Latin question."""
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Likeness (Jaccard) at which two solutions of a question are one; 1 for equal words only."""
+    embeddings: Annotated[str, Field(min_length=1)] | None = None
+    """A text-embedding model (Hugging Face id or folder) that says how different solutions are;
+    null goes by their words."""
     near_question: Annotated[float, Field(ge=0.3, le=1)] | None = 0.8
     """Likeness at which two questions with the same numbers and the same right answer are one;
     null keeps all."""
@@ -63,6 +66,18 @@ class RftConfig(StrategyConfig):
     type: Literal["rft"]
     trajectories: Annotated[int, Field(ge=1, le=64)] = 3
     """Right solutions of a question at most, as different as possible."""
+    match_budget: bool = True
+    """Take more samples of single agents, up to the output tokens that the debates cost; without,
+    there are only the debates' first answers."""
+
+    @model_validator(mode="after")
+    def _samples_have_no_labels(self) -> "RftConfig":
+        if self.match_budget and self.labels is not None:
+            raise ValueError(
+                f"labels={self.labels!r} are of debates, further samples have none: set"
+                " distill.match_budget=false, or leave labels out"
+            )
+        return self
 
 
 class PrmConfig(Section):
@@ -94,7 +109,50 @@ class PrmConfig(Section):
 
 
 class GrpoConfig(Section):
-    """PAD's reinforcement learning."""
+    """PAD's reinforcement learning: samples of the student, rewarded, make it better."""
+
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Rounds of sampling, each followed by `updates` optimizer steps."""
+    prompts: Annotated[int, Field(ge=1)] = 32
+    """Questions a round, over all workers."""
+    group: Annotated[int, Field(ge=2, le=256)] = 8
+    """Samples of a question; each is compared with the others of its group."""
+    updates: Annotated[int, Field(ge=1)] = 1
+    """Optimizer steps a round; each learns from its share of the questions, once."""
+    asynchronous: bool = False
+    """Sample the next round while this one is learned from, with weights that are one round old."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    """Output tokens of a sample; one that needs more is cut and counts as wrong."""
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    """In the place of `train.lr`."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """How far the probability of a token may move from that at the start of a round, as a share."""
+    kl: Annotated[float, Field(ge=0)] = 1e-3
+    """Weight of the divergence from the model that training started from."""
+    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    """A token counts for at most this much more because the sampler held it for less likely."""
+    advantage: Literal["step", "token"] = "step"
+    """What the mean reward of the other samples is spread over: their steps, or all tokens that
+    a sample may have."""
+    soft_min: Annotated[float, Field(gt=0)] = 0.1
+    """Temperature of the weights of step rewards; near 0 the worst step alone counts."""
+    verifiable_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the grader's verdict on the final answer: 1 if it is right."""
+    process_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the process reward model's word on the steps."""
+    overlong_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The last share of `max_tokens`, in which a growing penalty warns of the cut."""
+    overlong_penalty: Annotated[float, Field(ge=0)] = 0.5
+    """Taken from the reward of a sample that was cut."""
+    actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
+    """Engines that sample, each on a CPU or on `gpus_per_engine` GPUs beside the workers."""
+
+    @model_validator(mode="after")
+    def _prompts_divide(self) -> "GrpoConfig":
+        if self.prompts % self.updates:
+            raise ValueError(f"prompts={self.prompts} must be a multiple of updates={self.updates}")
+        return self
 
 
 class PadConfig(StrategyConfig):

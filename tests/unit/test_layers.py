@@ -36,7 +36,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("engine.settings",),
     ("plan",),
     ("distill",),
-    ("train.losses", "train.advantages", "train.rewards", "train.schedule"),
+    ("train.losses", "train.advantages", "train.rewards", "train.policy", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
     ("pipeline", "labelling", "cli_rows"),
@@ -61,6 +61,9 @@ PURE = (
     "debate",
     "distill",
     "train.losses",
+    "train.policy",
+    "train.advantages",
+    "train.rewards",
     "train.schedule",
 )
 HEAVY = ("torch", "ray", "vllm", "transformers", "deepspeed")
