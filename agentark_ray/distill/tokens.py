@@ -27,9 +27,16 @@ def encode(
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no eos_token")
+    prompt = encode_prompt(tokenizer, messages, template_kwargs)
+    answer = [*tokenizer.encode(target, add_special_tokens=False), tokenizer.eos_token_id]
+    return Example(input_ids=[*prompt, *answer], labels=[IGNORE] * len(prompt) + answer)
+
+
+def encode_prompt(
+    tokenizer: Any, messages: Sequence[Message], template_kwargs: Mapping[str, Any]
+) -> list[int]:
+    """The messages' tokens up to where the answer begins."""
     text = tokenizer.apply_chat_template(
         list(messages), tokenize=False, add_generation_prompt=True, **template_kwargs
     )
-    prompt = tokenizer.encode(text, add_special_tokens=False)
-    answer = [*tokenizer.encode(target, add_special_tokens=False), tokenizer.eos_token_id]
-    return Example(input_ids=[*prompt, *answer], labels=[IGNORE] * len(prompt) + answer)
+    return tokenizer.encode(text, add_special_tokens=False)

@@ -1,0 +1,151 @@
+"""The process reward model: is a solution still right at the end of this step?
+
+A causal model's backbone, a head with two classes (bad, good) on the hidden state of the token that
+ends a step (distill/step_tokens.py), and a projector for the contrastive loss, which is trained
+with the rest and not used to score. How it is trained is in prm_training.py.
+
+Shapes: B sequences, T tokens, H hidden size, N steps of a batch, D projection.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from agentark_ray.distill.step_tokens import StepTokens, encode_steps
+from agentark_ray.types import Message
+
+BAD, GOOD = 0, 1  # classes of the head
+ABOUT = "prm.json"
+TOKENS_A_BATCH = 16_384  # of a scoring pass
+
+
+class ProcessRewardModel(nn.Module):
+    """Backbone, head and projector."""
+
+    def __init__(self, backbone: Any, projector_dim: int) -> None:
+        super().__init__()
+        hidden, dtype = backbone.config.get_text_config().hidden_size, backbone.dtype
+        self.backbone = backbone
+        self.head = nn.Linear(hidden, 2, dtype=dtype)
+        self.projector = nn.Sequential(
+            nn.Linear(hidden, hidden, dtype=dtype),
+            nn.ReLU(),
+            nn.Linear(hidden, projector_dim, dtype=dtype),
+        )
+
+    def forward(
+        self, input_ids: torch.Tensor, position_ids: torch.Tensor, at_B_T: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [N, 2] and projections [N, D] of the tokens at which `at_B_T` is true, in order.
+
+        Without a mask and with position ids that restart, the backbone blocks attention between the
+        examples of a packed row.
+        """
+        hidden_B_T_H = self.backbone(
+            input_ids=input_ids, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+        hidden_N_H = hidden_B_T_H[at_B_T]
+        return self.head(hidden_N_H), self.projector(hidden_N_H)
+
+    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """As a transformers model has it."""
+        self.backbone.gradient_checkpointing_enable(*args, **kwargs)
+
+
+class StepScorer:
+    """A process reward model in evaluation mode, on one device."""
+
+    def __init__(
+        self, model: ProcessRewardModel, tokenizer: Any, template_kwargs: dict[str, Any]
+    ) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._template_kwargs = template_kwargs
+        self._context: int | None = getattr(
+            model.backbone.config.get_text_config(), "max_position_embeddings", None
+        )
+
+    @classmethod
+    def load(cls, folder: str, device: str = "cpu") -> "StepScorer":
+        """A model that was exported to a local folder.
+
+        Raises:
+            FileNotFoundError: the folder holds no process reward model.
+            RuntimeError: weights are missing, or are another model's.
+        """
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+        about = json.loads(Path(folder, ABOUT).read_text())
+        trust = about["trust_remote_code"]
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+        backbone = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust)
+        model = ProcessRewardModel(backbone, about["projector_dim"])
+        weights: dict[str, torch.Tensor] = {}
+        for file in sorted(Path(folder).glob("*.safetensors")):
+            weights |= load_file(file)
+        model.load_state_dict(weights)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+        return cls(model.to(device), tokenizer, about["chat_template_kwargs"])
+
+    def score(
+        self, prompts: Sequence[Sequence[Message]], texts: Sequence[str]
+    ) -> list[list[float]]:
+        """p(good), 0 to 1, at the end of every step (`split_steps`) of every text.
+
+        Args:
+            prompts: the messages that each text answers.
+            texts: solutions; one without a step has no scores.
+
+        Raises:
+            ValueError: a prompt with its text is longer than the model's context.
+        """
+        rows = [
+            encode_steps(self._tokenizer, prompt, text, self._template_kwargs)
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+        for number, row in enumerate(rows):
+            if self._context is not None and len(row.input_ids) > self._context:
+                raise ValueError(
+                    f"text {number} has {len(row.input_ids)} tokens with its prompt, the process"
+                    f" reward model reads at most {self._context}"
+                )
+        found: list[list[float]] = [[] for _ in rows]
+        for places in _batches([len(row.input_ids) if row.ends else 0 for row in rows]):
+            scores = self._score([rows[place] for place in places])
+            for place, score in zip(places, scores, strict=True):
+                found[place] = score
+        return found
+
+    @torch.inference_mode()
+    def _score(self, rows: Sequence[StepTokens]) -> list[list[float]]:
+        """Padding is on the right, where a causal model's earlier tokens do not see it."""
+        device = self._model.head.weight.device
+        longest = max(len(row.input_ids) for row in rows)
+        padded = [[*row.input_ids, *[0] * (longest - len(row.input_ids))] for row in rows]
+        ids_B_T = torch.tensor(padded, device=device)
+        positions_B_T = torch.arange(longest, device=device).expand_as(ids_B_T)
+        at_B_T = torch.zeros_like(ids_B_T, dtype=torch.bool)
+        for number, row in enumerate(rows):
+            at_B_T[number, list(row.ends)] = True
+        logits_N_2, _ = self._model(ids_B_T, positions_B_T, at_B_T)
+        good_B_T = torch.zeros(at_B_T.shape, device=device)
+        good_B_T[at_B_T] = logits_N_2.float().softmax(dim=-1)[:, GOOD]
+        good = good_B_T.tolist()
+        return [[good[number][end] for end in row.ends] for number, row in enumerate(rows)]
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of texts that have steps, like lengths together, in batches of TOKENS_A_BATCH."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not lengths[place]:
+            continue
+        if not batches or (len(batches[-1]) + 1) * lengths[place] > TOKENS_A_BATCH:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
