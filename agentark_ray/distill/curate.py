@@ -7,7 +7,13 @@ from agentark_ray.distill.asked import Asked, Sampling, Trace, asked, nothing_ri
 from agentark_ray.distill.facts import Facts, facts
 from agentark_ray.distill.registry import STRATEGIES
 from agentark_ray.distill.rows import Drop, RowKind, TrainingRow
-from agentark_ray.distill.solutions import Solution, diversity, right_solutions
+from agentark_ray.distill.solutions import (
+    Likeness,
+    Solution,
+    diversity,
+    right_solutions,
+    step_likeness,
+)
 from agentark_ray.strategy import StrategyConfig
 
 
@@ -26,7 +32,11 @@ class Curated:
 
 
 def curate(
-    traces: Sequence[Trace], config: StrategyConfig, strategy: str, duplicate: bool = False
+    traces: Sequence[Trace],
+    config: StrategyConfig,
+    strategy: str,
+    duplicate: bool = False,
+    alike: Likeness = step_likeness,
 ) -> Curated:
     """Rows of all debates on one question (rows of TRACE_SCHEMA), in any order.
 
@@ -41,7 +51,7 @@ def curate(
         return replace(found, dropped=material)
     solutions = right_solutions(material.said, config.curation)
     fit = [solution for solution in solutions if solution.dropped is None]
-    rows = STRATEGIES[strategy].rows(question, fit, config)
+    rows = STRATEGIES[strategy].rows(question, fit, config, alike)
     taken = {row.target for row in rows if row.kind is RowKind.SOLVE}
     return replace(
         found,
@@ -49,8 +59,8 @@ def curate(
         rows=rows,
         solutions=[_with_fate(solution, taken) for solution in solutions],
         sampling=material.sampling,
-        diversity_before=diversity([solution.shingles for solution in solutions]),
-        diversity_after=diversity([s.shingles for s in fit if s.text in taken]),
+        diversity_before=diversity(alike([solution.text for solution in solutions])),
+        diversity_after=diversity(alike([s.text for s in fit if s.text in taken])),
     )
 
 

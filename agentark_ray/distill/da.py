@@ -21,7 +21,7 @@ from agentark_ray.debate.protocols.verify import accepts
 from agentark_ray.debate_rows import PathClass, agent_paths, role
 from agentark_ray.distill.asked import Asked, Material, Trace, solver_turns
 from agentark_ray.distill.rows import Drop, RowKind, TrainingRow
-from agentark_ray.distill.solutions import Said, Solution, most_different, step_shingles
+from agentark_ray.distill.solutions import Likeness, Said, Solution, most_different, step_shingles
 from agentark_ray.distill.step_labels import shared_steps
 from agentark_ray.distill.steps import step_texts
 from agentark_ray.similar import jaccard
@@ -41,15 +41,17 @@ def material(question: Asked) -> Material | Drop:
     return Material(said=[one for trace in held for one in solver_turns(trace)])
 
 
-def rows(question: Asked, fit: Sequence[Solution], config: DaConfig) -> list[TrainingRow]:
+def rows(
+    question: Asked, fit: Sequence[Solution], config: DaConfig, alike: Likeness
+) -> list[TrainingRow]:
     """Solutions, then corrections, then confirmations."""
     if not fit:
         return []
-    chosen = most_different([solution.shingles for solution in fit], config.trajectories)
+    chosen = most_different(alike([solution.text for solution in fit]), config.trajectories)
     return [
         *(_row(question, RowKind.SOLVE, None, fit[i].text) for i in chosen),
-        *corrections(question, fit, config),
-        *confirmations(question, config),
+        *corrections(question, fit, config, alike),
+        *confirmations(question, config, alike),
     ]
 
 
@@ -69,7 +71,9 @@ class Correction:
     reviews: Sequence[Said]  # of verifiers who rejected the draft
 
 
-def corrections(question: Asked, fit: Sequence[Solution], config: DaConfig) -> list[TrainingRow]:
+def corrections(
+    question: Asked, fit: Sequence[Solution], config: DaConfig, alike: Likeness
+) -> list[TrainingRow]:
     """One row for each of the most different wrong drafts that were put right."""
     found = [
         correction
@@ -77,9 +81,7 @@ def corrections(question: Asked, fit: Sequence[Solution], config: DaConfig) -> l
         for correction in _corrected(trace)
         if correction.draft.fault(config.curation) is None
     ]
-    drafts = [step_shingles(correction.draft.text) for correction in found]
-    if not config.corrections:
-        return []
+    drafts = alike([correction.draft.text for correction in found])
     return [
         _correction_row(question, found[i], fit, config.curation)
         for i in most_different(drafts, config.corrections)
@@ -137,7 +139,7 @@ def critique_of(draft: str, revision: str, answer: str | None) -> str:
     return WRONG_ANSWER.format(answer)
 
 
-def confirmations(question: Asked, config: DaConfig) -> list[TrainingRow]:
+def confirmations(question: Asked, config: DaConfig, alike: Likeness) -> list[TrainingRow]:
     """One row for each of the most different first solutions of agents that stayed right."""
     drafts = [
         turns[0]
@@ -145,10 +147,8 @@ def confirmations(question: Asked, config: DaConfig) -> list[TrainingRow]:
         for turns in _kept_right(trace)
         if turns[0].fault(config.curation) is None
     ]
-    if not config.confirmations:
-        return []
     drafts.sort(key=lambda one: (-one.turn["mean_logprob"], one.text))
-    chosen = most_different([step_shingles(one.text) for one in drafts], config.confirmations)
+    chosen = most_different(alike([one.text for one in drafts]), config.confirmations)
     return [
         _row(question, RowKind.CONFIRM, drafts[i].text, f"{NO_MISTAKE}\n{drafts[i].text}")
         for i in chosen

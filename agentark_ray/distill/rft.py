@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from agentark_ray.debate_rows import role
 from agentark_ray.distill.asked import Asked, Material, Sampling, Trace, solver_turns
 from agentark_ray.distill.rows import Drop, TrainingRow
-from agentark_ray.distill.solutions import Said, Solution, most_different
+from agentark_ray.distill.solutions import Likeness, Said, Solution, most_different
 from agentark_ray.strategy import RftConfig
 from agentark_ray.types import Role
 
@@ -40,9 +40,11 @@ def samples(trace: Trace) -> list[Said]:
     return [one for one in solver_turns(trace) if not one.turn["round"] and role(one.turn) in ALONE]
 
 
-def rows(question: Asked, fit: Sequence[Solution], config: RftConfig) -> list[TrainingRow]:
+def rows(
+    question: Asked, fit: Sequence[Solution], config: RftConfig, alike: Likeness
+) -> list[TrainingRow]:
     """The best solution and others that are as different as possible."""
-    chosen = most_different([solution.shingles for solution in fit], config.trajectories)
+    chosen = most_different(alike([solution.text for solution in fit]), config.trajectories)
     return [
         TrainingRow(question_id=question.question_id, messages=question.prompt, target=fit[i].text)
         for i in chosen

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from agentark_ray.distill.asked import Asked, Material, Trace, solver_turns
 from agentark_ray.distill.rows import Drop, TrainingRow
-from agentark_ray.distill.solutions import Solution
+from agentark_ray.distill.solutions import Likeness, Solution
 from agentark_ray.strategy import RsftConfig
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -34,9 +34,11 @@ def consensus_fault(trace: Trace) -> Drop | None:
     return {None: Drop.UNGRADED, Verdict.TIMEOUT: Drop.TIMEOUT}.get(trace["verdict"], Drop.WRONG)
 
 
-def rows(question: Asked, fit: Sequence[Solution], config: RsftConfig) -> list[TrainingRow]:
+def rows(
+    question: Asked, fit: Sequence[Solution], config: RsftConfig, alike: Likeness
+) -> list[TrainingRow]:
     """The best solution."""
-    del config
+    del config, alike
     return [
         TrainingRow(
             question_id=question.question_id, messages=question.prompt, target=solution.text

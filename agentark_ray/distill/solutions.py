@@ -1,11 +1,12 @@
 """The right solutions of one question: the fit ones, without doubles, and the most different few.
 
 Few solutions are compared, so exactly: Jaccard on the shingles of their steps. (MinHash pays off
-where many are; among questions it does, see train/duplicates.py.) Everything here depends on the
-set of solutions alone, not on the order in which they come.
+where many are; among questions it does, see train/duplicates.py.) How different solutions are may
+be measured otherwise, see `Likeness`; doubles are always a matter of words. Everything here depends
+on the set of solutions alone, not on the order in which they come.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,9 @@ from agentark_ray.strategy import CurationConfig
 from agentark_ray.types import Verdict
 
 Trace = Mapping[str, Any]  # a row of TRACE_SCHEMA
+# N texts -> how alike each pair is, 0..1, as a symmetric array of shape (N, N), 1 on its diagonal.
+Likeness = Callable[[Sequence[str]], np.ndarray]
+EQUAL = 1e-5  # apart at most: an embedding's cosine with itself is not exactly 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,11 @@ def step_shingles(text: str) -> frozenset[str]:
     return frozenset().union(*(shingles(words(step)) for step in step_texts(text)))
 
 
+def step_likeness(texts_N: Sequence[str]) -> np.ndarray:
+    """The default Likeness, without a model: Jaccard on the shingles of steps."""
+    return jaccard_matrix([step_shingles(text) for text in texts_N])
+
+
 def _without_doubles(solutions: Sequence[Solution], near: float) -> list[Solution]:
     """A fit solution is dropped if a better one that stays has its words, or nearly."""
     alike_N_N = jaccard_matrix([solution.shingles for solution in solutions])
@@ -106,31 +115,30 @@ def _without_doubles(solutions: Sequence[Solution], near: float) -> list[Solutio
     return result
 
 
-def most_different(sets_N: Sequence[frozenset[str]], k: int) -> list[int]:
+def most_different(alike_N_N: np.ndarray, k: int) -> list[int]:
     """At most k places, so that what is chosen is as different as possible (farthest first).
 
     The first is always chosen; then, again and again, the one whose nearest chosen one is farthest
-    (Gonzalez 1985: at most twice as close as the best choice of k); the earlier one where equal.
-    What equals a chosen one is never chosen.
+    (Gonzalez 1985: at most twice as close as the best choice of k, where distances are a metric);
+    the earlier one where equal. What equals a chosen one is never chosen.
     """
-    if not sets_N:
+    if not len(alike_N_N) or not k:
         return []
-    apart_N_N = 1 - jaccard_matrix(sets_N)
+    apart_N_N = 1 - alike_N_N
     chosen = [0]
     nearest_N = apart_N_N[0]
     while len(chosen) < k:
         farthest = int(np.argmax(nearest_N))
-        if nearest_N[farthest] <= 0:
+        if nearest_N[farthest] <= EQUAL:
             break
         chosen.append(farthest)
         nearest_N = np.minimum(nearest_N, apart_N_N[farthest])
     return chosen
 
 
-def diversity(sets_N: Sequence[frozenset[str]]) -> float | None:
-    """Mean distance (1 - Jaccard) of all pairs, 0..1; None for less than two."""
-    n = len(sets_N)
+def diversity(alike_N_N: np.ndarray) -> float | None:
+    """Mean distance (1 - likeness) of all pairs, 0..1; None for less than two."""
+    n = len(alike_N_N)
     if n < 2:
         return None
-    alike = jaccard_matrix(sets_N).sum() - n
-    return float(1 - alike / (n * (n - 1)))
+    return float(1 - (alike_N_N.sum() - np.trace(alike_N_N)) / (n * (n - 1)))

@@ -1,7 +1,7 @@
 """Traces -> curated rows -> packed training sequences, on Ray Data; and reading them back.
 
-`datasets/<strategy>/rows` has a row for every question, with its training rows or why there is
-none; `datasets/<strategy>/packed` is what the trainer reads, by index, so that every number of
+`datasets/STUDENT/rows` has a row for every question, with its training rows or why there is
+none; `datasets/STUDENT/packed` is what the trainer reads, by index, so that every number of
 workers sees the same batches in the same order; `data_card.json` says what it was all made of.
 """
 
@@ -23,10 +23,12 @@ from agentark_ray.debate_rows import light_rows
 from agentark_ray.distill import card
 from agentark_ray.distill.asked import Trace
 from agentark_ray.distill.curate import Curated, curate
+from agentark_ray.distill.embeddings import EmbeddingLikeness
 from agentark_ray.distill.packing import PackedRow, pack
 from agentark_ray.distill.record import CURATED_SCHEMA, record
 from agentark_ray.distill.rows import Drop, TrainingRow
 from agentark_ray.distill.screen import count_words
+from agentark_ray.distill.solutions import Likeness, step_likeness
 from agentark_ray.distill.tokens import IGNORE, Example, encode
 from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
@@ -68,15 +70,20 @@ class Curate:
         self._config = config
         self._duplicates = duplicates
         self._tokenizer = load_tokenizer(config, model)
+        self._alike = likeness(config)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         ids = block["question_id"].to_pylist()
         doubled = duplicates_among(self._folder, self._duplicates, ids)
         rows = [
-            self._record(curate(traces, self._config.distill, self._config.distill.type, double))
+            self._record(self._curate(traces, double))
             for traces, double in _by_question(without_prompts(block).to_pylist(), doubled)
         ]
         return pa.Table.from_pylist(rows, schema=CURATED_SCHEMA)
+
+    def _curate(self, traces: Sequence[Trace], double: bool) -> Curated:
+        distill = self._config.distill
+        return curate(traces, distill, distill.type, double, self._alike)
 
     def _record(self, curated: Curated) -> dict[str, Any]:
         rows = [self._tokenized(row) for row in curated.rows]
@@ -99,6 +106,14 @@ class Curate:
             "input_ids": [] if too_long else example.input_ids,
             "labels": [] if too_long else example.labels,
         }
+
+
+def likeness(config: Config) -> Likeness:
+    """How solutions are told apart."""
+    model = config.distill.curation.embeddings
+    if model is None:
+        return step_likeness
+    return EmbeddingLikeness(model, config.engine.trust_remote_code)
 
 
 def _by_question(traces: Sequence[Trace], doubled: set[str]) -> Iterator[tuple[list[Trace], bool]]:
@@ -139,15 +154,21 @@ def pack_block(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:
     return pa.Table.from_pylist(list(pack(examples, seq_len, pad_id)), schema=PACKED_SCHEMA)
 
 
-def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, Any]:
-    """Write curated questions and, if anything is learned, packed rows; returns the data card."""
-    base = f"datasets/{config.distill.type}"
+def build_dataset(
+    folder: RunFolder, config: Config, model: str, name: str, samples: str | None = None
+) -> dict[str, Any]:
+    """Write curated questions and, if anything is learned, packed rows; returns the data card.
+
+    `name` is that of the student; `samples` a folder of the run with further traces on the
+    questions.
+    """
+    base = f"datasets/{name}"
     folder.remove(base)
     ray.data.DataContext.get_current().enable_progress_bars = False
     duplicates = f"{base}/duplicate_questions"
     if (threshold := config.distill.curation.near_question) is not None:
         write_duplicates(folder, duplicates, threshold)
-    traces, batch_size = _traces(folder, config)
+    traces, batch_size = _traces(folder, config, samples)
     traces.map_batches(
         Curate,
         fn_constructor_args=(folder, config, model, duplicates),
@@ -163,13 +184,19 @@ def build_dataset(folder: RunFolder, config: Config, model: str) -> dict[str, An
     return found
 
 
-def _traces(folder: RunFolder, config: Config) -> tuple[ray.data.Dataset, int | None]:
+def _traces(
+    folder: RunFolder, config: Config, samples: str | None
+) -> tuple[ray.data.Dataset, int | None]:
     """The traces in blocks that hold all of a question, and the size of batches that do so too."""
     traces = labelled_dataset(folder, "traces", config.distill.labels, TRACE_COLUMNS)
-    if not _remote(several_a_question, folder):
+    if samples is None and not _remote(several_a_question, folder):
         return traces, QUESTIONS_A_TASK
     light = traces.map_batches(without_prompts, batch_format="pyarrow")
     rows = _remote(_count_rows, folder, "traces")
+    if samples is not None:
+        further = labelled_dataset(folder, samples, None, TRACE_COLUMNS)
+        light = light.union(further.map_batches(without_prompts, batch_format="pyarrow"))
+        rows += _remote(_count_rows, folder, samples)
     return light.repartition(-(-rows // TRACES_A_PARTITION), keys=["question_id"]), None
 
 

@@ -13,9 +13,10 @@ from agentark_ray.distill.solutions import (
     diversity,
     most_different,
     right_solutions,
+    step_likeness,
     step_shingles,
 )
-from agentark_ray.similar import jaccard, words
+from agentark_ray.similar import jaccard, jaccard_matrix, words
 from agentark_ray.strategy import CurationConfig
 from tests.unit.debates import said
 
@@ -74,25 +75,26 @@ def test_shingles_do_not_reach_into_the_next_step() -> None:
 
 
 def test_most_different_by_hand() -> None:
-    sets = [frozenset(s) for s in ("abcd", "abce", "efgh", "abgh", "abcd")]
+    alike = jaccard_matrix([frozenset(s) for s in ("abcd", "abce", "efgh", "abgh", "abcd")])
     # distances to the first: 0, 2/5, 1, 2/3, 0; then to first or third: 2/5, -, 2/3 at the fourth
-    assert most_different(sets, 1) == [0]
-    assert most_different(sets, 2) == [0, 2]
-    assert most_different(sets, 3) == [0, 2, 3]
-    assert most_different(sets, 9) == [0, 2, 3, 1]  # the fifth equals the first
-    assert most_different([], 3) == []
+    assert most_different(alike, 1) == [0]
+    assert most_different(alike, 2) == [0, 2]
+    assert most_different(alike, 3) == [0, 2, 3]
+    assert most_different(alike, 9) == [0, 2, 3, 1]  # the fifth equals the first
+    assert most_different(jaccard_matrix([]), 3) == []
+    assert most_different(alike, 0) == []
 
 
 def test_diversity_by_hand() -> None:
-    sets = [frozenset("ab"), frozenset("bc"), frozenset("ab")]
-    assert diversity(sets) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
-    assert diversity(sets[:1]) is None
+    alike = jaccard_matrix([frozenset("ab"), frozenset("bc"), frozenset("ab")])
+    assert diversity(alike) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert diversity(alike[:1, :1]) is None
 
 
 @given(TEXTS, st.integers(1, 5))
 def test_two_equal_solutions_are_never_chosen(texts: list[str], k: int) -> None:
     fit = [s for s in solutions(texts) if s.dropped is None]
-    chosen = [fit[i] for i in most_different([s.shingles for s in fit], k)]
+    chosen = [fit[i] for i in most_different(step_likeness([s.text for s in fit]), k)]
     said_words = [tuple(words(s.text)) for s in chosen]
     assert len(set(said_words)) == len(said_words) <= k
     assert not fit or chosen[0] is fit[0]
@@ -134,6 +136,6 @@ def test_farthest_first_is_at_most_twice_as_close_as_the_best_choice(
         pairs = combinations(places, 2)
         return min((1 - jaccard(sets[a], sets[b]) for a, b in pairs), default=1.0)
 
-    chosen = tuple(most_different(sets, k))
+    chosen = tuple(most_different(jaccard_matrix(sets), k))
     best = max((spread(c) for c in combinations(range(len(sets)), len(chosen))), default=1.0)
     assert 2 * spread(chosen) >= best - 1e-6
