@@ -87,7 +87,9 @@ def test_packed_rows_are_read_as_each_alone(model: ProcessRewardModel, tokenizer
         logits, _ = model(batch["input_ids"], batch["position_ids"], batch["labels"] != IGNORE)
     together = logits.softmax(dim=-1)[:, GOOD].tolist()
     alone = StepScorer(model, tokenizer, {}).score(PROMPTS, TEXTS)
-    assert sorted(together) == pytest.approx(sorted(sum(alone, [])), abs=1e-5)
+    assert sorted(together) == pytest.approx(
+        sorted(p for scores in alone for p in scores), abs=1e-5
+    )
 
 
 def test_scores_do_not_depend_on_company(
@@ -104,7 +106,7 @@ def test_scores_do_not_depend_on_company(
     # What comes after a step does not change its score.
     first = TEXTS[0][: split_steps(TEXTS[0])[0].end]
     assert scorer.score([PROMPTS[0]], [first])[0] == pytest.approx(together[0][:1], abs=1e-5)
-    with pytest.raises(ValueError, match="text 1 has .* tokens with its prompt"):
+    with pytest.raises(ValueError, match=r"text 1 has .* tokens with its prompt"):
         scorer.score(PROMPTS[:2], ["a", "so many words " * 2_000])
 
 
