@@ -167,7 +167,7 @@ def build_dataset(
     ray.data.DataContext.get_current().enable_progress_bars = False
     duplicates = f"{base}/duplicate_questions"
     if (threshold := config.distill.curation.near_question) is not None:
-        write_duplicates(folder, duplicates, threshold)
+        write_duplicates(folder, duplicates, threshold, config.distill.labels)
     traces, batch_size = _traces(folder, config, samples)
     traces.map_batches(
         Curate,

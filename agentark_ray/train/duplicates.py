@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 import ray
 from pyarrow import dataset
 
+from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.similar import band_keys, jaccard, shingles
 from agentark_ray.tasks.leaks import Asked, print_of
 from agentark_ray.types import Verdict
 
-COLUMNS = ["question_id", "question", "task", "gold", "verdict"]
+COLUMNS = ["debate_id", "question_id", "question", "task", "gold", "verdict"]
 ONE_TASK = 10_000  # traces that one task compares faster than a shuffle starts
 QUESTIONS_A_TASK = 1_024
 QUESTIONS_A_PARTITION = 20_000
@@ -29,17 +30,19 @@ QUESTIONS_A_PARTITION = 20_000
 DUPLICATE_SCHEMA = pa.schema([("question_id", pa.string()), ("same_as", pa.string())])
 
 
-def write_duplicates(folder: RunFolder, out: str, threshold: float) -> None:
-    """Write every training question that another one stands for to the folder `out` of the run."""
+def write_duplicates(folder: RunFolder, out: str, threshold: float, labels: str | None) -> None:
+    """Write every training question that another one stands for to the folder `out` of the run.
+
+    What is right is said by the version `labels`, or by the verdicts in the traces.
+    """
     traces = dataset.dataset(folder.inner("traces"), filesystem=folder.filesystem, format="parquet")
     rows = traces.count_rows()
-    if rows <= ONE_TASK:
+    if labels is None and rows <= ONE_TASK:
         ray.get(_in_one_task.remote(folder, out, threshold))
         return
     bands = functools.partial(band_rows, threshold=threshold)
     found = (
-        ray.data.read_parquet(folder.path("traces"))
-        .select_columns(COLUMNS)
+        labelled_dataset(folder, "traces", labels, COLUMNS)
         .map_batches(bands, batch_size=QUESTIONS_A_TASK, batch_format="pyarrow")
         .repartition(-(-rows // QUESTIONS_A_PARTITION), keys=["key"])
         .map_batches(

@@ -144,7 +144,7 @@ def test_doubled_questions_are_found(
     monkeypatch.setattr(duplicates, "ONE_TASK", one_task)
     monkeypatch.setattr(duplicates, "QUESTIONS_A_PARTITION", 8)  # four partitions
     folder, _ = prepared(tmp_path, planted())
-    duplicates.write_duplicates(folder, "doubles", 0.8)
+    duplicates.write_duplicates(folder, "doubles", 0.8, None)
     ids = [t["question_id"] for t in planted()]
     found = duplicates.duplicates_among(folder, "doubles", ids)
     assert {int(question_id, 16) for question_id in found} == {1, 3}
@@ -155,7 +155,7 @@ def test_of_doubles_the_one_with_a_right_consensus_stays(tmp_path: Path) -> None
     text = STORY.format(name="Ann", a=7, b=4)
     traces = [doubled(0, text, "12", verdict="incorrect"), doubled(1, text, "12")]
     folder, _ = prepared(tmp_path, traces)
-    duplicates.write_duplicates(folder, "doubles", 0.8)
+    duplicates.write_duplicates(folder, "doubles", 0.8, None)
     ids = [t["question_id"] for t in traces]
     assert duplicates.duplicates_among(folder, "doubles", ids) == {ids[0]}
 

@@ -29,6 +29,7 @@ from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.label_judge import Judge, messages
 from agentark_ray.traces.schema import TRACE_SCHEMA
 from agentark_ray.train.dataset import build_dataset
+from agentark_ray.train.duplicates import duplicates_among, write_duplicates
 from agentark_ray.types import ModelRef
 from tests.ray.helpers import config_for, hold
 from tests.unit.test_labels import trace
@@ -134,6 +135,16 @@ def test_other_stages_read_labelled_traces(tmp_path: Path) -> None:
     assert kept[None] == (0, 50)  # the stored verdicts say that all is wrong
     assert kept["v1"][0] > 0
     assert kept["v1"][1] == 25
+
+
+def test_of_doubles_the_one_that_the_labels_call_right_stays(tmp_path: Path) -> None:
+    run = write_traces(tmp_path, 6, gold="12")  # stored verdicts: all wrong; d0012 says 12
+    label(run)
+    ids = [f"{i:016x}" for i in range(10, 16)]
+    for version, stays in ((None, 10), ("v1", 12)):
+        write_duplicates(run, f"doubles_{version}", 0.8, version)
+        doubles = duplicates_among(run, f"doubles_{version}", ids)
+        assert set(ids) - doubles == {f"{stays:016x}"}
 
 
 def test_a_judge_says_what_its_engine_says(tmp_path: Path) -> None:
