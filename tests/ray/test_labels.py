@@ -50,6 +50,10 @@ def label(run: RunFolder, *engine: str, **settings: Any) -> dict[str, Any]:
     return labelling(run, *engine, **settings).execute(nullcontext)
 
 
+def named(i: int) -> dict[str, str]:
+    return {"debate_id": f"d{i:04}", "question_id": f"{i:016x}"}
+
+
 def write_traces(folder: Path, count: int, rows_a_file: int = 4, **changes: Any) -> RunFolder:
     """Traces of two agents and one round: d0010 says 10 and 5, d0011 says 4 and 5, and so on."""
     (folder / "traces").mkdir(parents=True)
@@ -57,8 +61,7 @@ def write_traces(folder: Path, count: int, rows_a_file: int = 4, **changes: Any)
         rows = [
             trace(
                 f"{i if i % 2 == 0 else 4} 5",
-                **{"debate_id": f"d{i:04}", "question_id": f"{i:016x}", "gold": str(i)},
-                **changes,
+                **named(i) | {"gold": str(i)} | changes,
             )
             for i in range(first, min(first + rows_a_file, 10 + count))
         ]
@@ -140,11 +143,11 @@ def test_other_stages_read_labelled_traces(tmp_path: Path) -> None:
 def test_of_doubles_the_one_that_the_labels_call_right_stays(tmp_path: Path) -> None:
     run = write_traces(tmp_path, 6, gold="12")  # stored verdicts: all wrong; d0012 says 12
     label(run)
-    ids = [f"{i:016x}" for i in range(10, 16)]
+    questions = {f"{i:016x}" for i in range(10, 16)}
     for version, stays in ((None, 10), ("v1", 12)):
         write_duplicates(run, f"doubles_{version}", 0.8, version)
-        doubles = duplicates_among(run, f"doubles_{version}", ids)
-        assert set(ids) - doubles == {f"{stays:016x}"}
+        doubles = duplicates_among(run, f"doubles_{version}", list(questions))
+        assert questions - doubles == {f"{stays:016x}"}
 
 
 def test_a_judge_says_what_its_engine_says(tmp_path: Path) -> None:
