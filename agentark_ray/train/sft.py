@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 
 from agentark_ray.distill.packing import PackedRow
 from agentark_ray.distill.tokens import IGNORE
 from agentark_ray.train.dataset import PackedRows, epoch_order, load_tokenizer
-from agentark_ray.train.losses import count_targets, next_token_loss_sum
+from agentark_ray.train.losses import token_loss_sum
 from agentark_ray.train.objective import Batch, Sums, TrainJob
 from agentark_ray.train.schedule import micro_batches, total_steps
 
@@ -28,22 +29,16 @@ class Sft:
         return total_steps(len(self._rows), train.batch_size, train.epochs)
 
     def build(self) -> torch.nn.Module:
-        """The causal language model, in bfloat16."""
+        """The causal language model."""
         from transformers import AutoModelForCausalLM
 
-        return AutoModelForCausalLM.from_pretrained(
-            self._job.model,
-            dtype=torch.bfloat16,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=self._job.config.engine.trust_remote_code,
-        )
+        return AutoModelForCausalLM.from_pretrained(self._job.model, **self._job.model_settings())
 
     def start(self, engine: Any, step: int) -> None:
         """Nothing to prepare."""
 
     def batches(self, engine: Any, step: int) -> Sequence[Batch]:
-        """Rows of this epoch's order; each batch has input_ids, position_ids, labels, [B, T]."""
+        """Rows of this epoch's order, as `collate` puts them together."""
         train = self._job.config.train
         epoch, batch = divmod(step, -(-len(self._rows) // train.batch_size))
         order = epoch_order(len(self._rows), self._job.config.seed, epoch)
@@ -54,11 +49,17 @@ class Sft:
             engine.global_rank,
             torch.distributed.get_world_size(),
         )
-        return [collate([self._row(index) for index in micro], engine.device) for micro in plan]
+        return [
+            {
+                **collate([self._row(index) for index in micro], engine.device),
+                "rows": torch.tensor(micro),
+            }
+            for micro in plan
+        ]
 
     def weight(self, batch: Batch) -> float:
         """Target tokens."""
-        return count_targets(batch["labels"])
+        return len(batch["targets"])
 
     def loss(self, engine: Any, batch: Batch) -> tuple[torch.Tensor, Sums]:
         """Summed loss of a batch, in nats."""
@@ -76,36 +77,76 @@ class Sft:
         return empty_row(self._rows[0]) if index < 0 else self._rows[index]
 
 
+def load_model(job: TrainJob) -> torch.nn.Module:
+    """The causal language model that a job starts from, in bfloat16."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        job.model,
+        dtype=torch.bfloat16,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=job.config.engine.trust_remote_code,
+    )
+
+
 def save_model_config(job: TrainJob, folder: str) -> None:
     """config.json, generation settings and tokenizer of the model a job starts from."""
     from transformers import AutoConfig, GenerationConfig
 
     trust = job.config.engine.trust_remote_code
     config = AutoConfig.from_pretrained(job.model, trust_remote_code=trust)
-    config.dtype = torch.bfloat16
+    config.dtype = job.dtype
     config.save_pretrained(folder)
     GenerationConfig.from_model_config(config).save_pretrained(folder)
     load_tokenizer(job.config, job.model).save_pretrained(folder)
 
 
 def collate(rows: Sequence[PackedRow], device: torch.device) -> dict[str, torch.Tensor]:
-    """int64 tensors of shape [B, T]: input_ids, position_ids, labels."""
+    """The rows as one sequence without their padding: int64 tensors.
+
+    input_ids, position_ids and labels [1, T], and `targets` [N]: where in T the tokens are that the
+    token before them is to predict.
+    """
+    kept = [_without_padding(row) for row in rows]
+    flat = {name: np.concatenate([row[name] for row in kept])[None] for name in kept[0]}
+    learned = (flat["labels"] != IGNORE) & (flat["position_ids"] > 0)
+    flat["targets"] = np.flatnonzero(learned)
+    return {name: torch.from_numpy(values).to(device) for name, values in flat.items()}
+
+
+def _without_padding(row: PackedRow) -> dict[str, np.ndarray]:
+    """The examples of a row; padding begins where positions restart once more than there are."""
     names = ("input_ids", "position_ids", "labels")
-    return {name: torch.tensor([row[name] for row in rows], device=device) for name in names}
+    values = {name: np.asarray(row[name], dtype=np.int64) for name in names}
+    starts = np.flatnonzero(values["position_ids"] == 0)
+    end = starts[row["examples"]] if len(starts) > row["examples"] else None
+    return {name: array[:end] for name, array in values.items()}
 
 
 def empty_row(like: PackedRow) -> PackedRow:
     """A row without targets: it keeps workers in step and adds nothing to the loss."""
-    return {**like, "labels": [IGNORE] * len(like["labels"])}
+    return {
+        "input_ids": like["input_ids"][:1],
+        "position_ids": [0],
+        "labels": [IGNORE],
+        "examples": 1,
+    }
 
 
 def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
-    """Summed loss of a batch, in nats.
+    """Summed loss of a batch (`collate`), in nats.
 
     Without a mask and with position ids that restart, the model blocks attention between the
-    examples of a packed row.
+    examples of a packed row. Only the logits of targets are made.
     """
-    logits_B_T_V = model(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
-    ).logits
-    return next_token_loss_sum(logits_B_T_V, batch["labels"])
+    targets_N = batch["targets"]
+    logits_N_V = model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        use_cache=False,
+        logits_to_keep=targets_N - 1,
+    ).logits[0]
+    if len(logits_N_V) != len(targets_N):  # the model does not know logits_to_keep
+        logits_N_V = logits_N_V[targets_N - 1]
+    return token_loss_sum(logits_N_V, batch["input_ids"][0, targets_N])
