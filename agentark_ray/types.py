@@ -129,6 +129,17 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A completion that is learned from: what was sampled, token by token."""
+
+    text: str  # without special tokens
+    token_ids: Sequence[int]  # of the output, the one that ended it included
+    logprobs: Sequence[float]  # of each, natural log, in the distribution it was drawn from
+    finish_reason: str  # a FinishReason
+    version: int  # of the weights that sampled it: optimizer steps that they have seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One agent speaking once."""
 

@@ -11,6 +11,7 @@ from agentark_ray.engine.base import Engine, Generate
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.remote import RemoteEngine, hold_group
 from agentark_ray.engine.retry import GuardedEngine
+from agentark_ray.engine.rollout import RolloutEngine
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.engine.settings import gpus_of, placement, ref_of, refs_of, settings_of
 from agentark_ray.engine.vllm import VllmEngine
@@ -50,17 +51,27 @@ def make_engine(config: Config, ref: ModelRef) -> Engine:
             timeout_s=engine.timeout_s,
             fault=engine.scripted_fault,
         )
-    return VllmEngine(
-        model=resolve_model(ref.name),
-        seed=config.seed,
-        max_model_len=engine.max_model_len,
-        tensor_parallel=gpus_of(config, ref),
-        gpu_memory_utilization=engine.gpu_memory_utilization,
-        cpu_kv_cache_gib=engine.cpu_kv_cache_gib,
-        timeout_s=engine.timeout_s,
-        trust_remote_code=engine.trust_remote_code,
-        chat_template_kwargs=engine.chat_template_kwargs,
-    )
+    return VllmEngine(**_vllm_settings(config, ref))
+
+
+def make_rollout_engine(config: Config, model: str) -> RolloutEngine:
+    """The engine that samples from the model in training, which starts as `model`."""
+    return RolloutEngine(**_vllm_settings(config, ModelRef(name=model)))
+
+
+def _vllm_settings(config: Config, ref: ModelRef) -> dict[str, Any]:
+    engine = settings_of(config, ref)
+    return {
+        "model": resolve_model(ref.name),
+        "seed": config.seed,
+        "max_model_len": engine.max_model_len,
+        "tensor_parallel": gpus_of(config, ref),
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "cpu_kv_cache_gib": engine.cpu_kv_cache_gib,
+        "timeout_s": engine.timeout_s,
+        "trust_remote_code": engine.trust_remote_code,
+        "chat_template_kwargs": engine.chat_template_kwargs,
+    }
 
 
 class Engines:

@@ -106,24 +106,35 @@ class VllmEngine:
         return _completion(output, perf_counter() - started)
 
     async def _final(self, prompt_ids: list[int], sampling: Sampling) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.sampling_params import StructuredOutputsParams
 
         choices = list(sampling.choices)
-        params = SamplingParams(
+        guided = StructuredOutputsParams(choice=choices) if choices else None
+        return await self.final(prompt_ids, sampling, structured_outputs=guided)
+
+    async def final(self, prompt_ids: Sequence[int], sampling: Sampling, **params: Any) -> Any:
+        """vLLM's RequestOutput; `params` are further SamplingParams.
+
+        Raises:
+            EngineDead: the engine is gone.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        wanted = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            structured_outputs=StructuredOutputsParams(choice=choices) if choices else None,
+            **params,
         )
         request_id = str(next(self._ids))
         final = None
         try:
             async for output in self._llm.generate(
-                {"prompt_token_ids": prompt_ids}, params, request_id
+                {"prompt_token_ids": list(prompt_ids)}, wanted, request_id
             ):
                 final = output
         except EngineDeadError as error:
@@ -134,11 +145,19 @@ class VllmEngine:
 
 
 def render(tokenizer: Any, messages: Sequence[Message], template_kwargs: dict[str, Any]) -> Any:
-    """The token ids of a prompt, as the engine gets them."""
+    """The token ids of a prompt, as the engine gets them.
+
+    A final assistant message is the beginning of the answer, tokenized on its own as answers are.
+    """
+    begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+    asked = list(messages[:-1] if begun else messages)
     text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=True, **template_kwargs
+        asked, tokenize=False, add_generation_prompt=True, **template_kwargs
     )
-    return tokenizer.encode(text, add_special_tokens=False)
+    return [
+        *tokenizer.encode(text, add_special_tokens=False),
+        *(tokenizer.encode(begun, add_special_tokens=False) if begun else []),
+    ]
 
 
 def _environment(cpu_kv_cache_gib: int) -> None:
@@ -152,16 +171,20 @@ def _environment(cpu_kv_cache_gib: int) -> None:
         os.environ.setdefault(name, value)
 
 
+def finish_reason(sampled: Any) -> FinishReason:
+    """Why one of vLLM's outputs ended."""
+    return FinishReason.LENGTH if sampled.finish_reason == "length" else FinishReason.STOP
+
+
 def _completion(output: Any, latency_s: float) -> Completion:
     sampled = output.outputs[0]
     n_tokens = len(sampled.token_ids)
-    length = sampled.finish_reason == "length"
     return Completion(
         text=sampled.text,
         prompt_tokens=len(output.prompt_token_ids),
         cached_tokens=output.num_cached_tokens or 0,
         output_tokens=n_tokens,
-        finish_reason=FinishReason.LENGTH if length else FinishReason.STOP,
+        finish_reason=finish_reason(sampled),
         mean_logprob=(sampled.cumulative_logprob or 0.0) / max(1, n_tokens),
         latency_s=latency_s,
     )
