@@ -1,14 +1,12 @@
 """The policy loss of GRPO as pure functions of tensors: no rank, no engine, no I/O.
 
-Shapes: B sequences, T tokens, V vocabulary, N output tokens of a batch, in the order of its rows.
+Shapes: N output tokens of a batch, V vocabulary.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-
-from agentark_ray.distill.tokens import IGNORE
 
 LARGEST = 20.0  # of a log ratio; beyond it an exponential says no more than "far away"
 
@@ -36,19 +34,15 @@ class PolicyLoss:
 
 
 def target_logprobs(
-    logits_B_T_V: torch.Tensor, labels_B_T: torch.Tensor, temperature: float
+    logits_N_V: torch.Tensor, targets_N: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of all targets, [N], and entropies where they were sampled, in nats.
+    """Log-probabilities of the sampled tokens, [N], and entropies where they were sampled, in nats.
 
-    `labels_B_T[b, t]` is the token at t where it was sampled, else IGNORE; position t-1 predicts
-    it. The distribution is that of the sampler: `temperature` divides the logits. Entropies have
-    no gradient.
+    The distribution is that of the sampler: `temperature` divides the logits. Entropies have no
+    gradient.
     """
-    targets_B_T = labels_B_T[:, 1:]
-    is_target = targets_B_T != IGNORE
-    logits_N_V = logits_B_T_V[:, :-1][is_target].float() / temperature
-    logprobs_N_V = torch.log_softmax(logits_N_V, dim=-1)
-    chosen_N = logprobs_N_V.gather(-1, targets_B_T[is_target][:, None]).squeeze(-1)
+    logprobs_N_V = torch.log_softmax(logits_N_V.float() / temperature, dim=-1)
+    chosen_N = logprobs_N_V.gather(-1, targets_N[:, None]).squeeze(-1)
     with torch.no_grad():
         entropy_N = -(logprobs_N_V.exp() * logprobs_N_V).sum(-1)
     return chosen_N, entropy_N

@@ -30,9 +30,7 @@ class Sft:
 
     def build(self) -> torch.nn.Module:
         """The causal language model."""
-        from transformers import AutoModelForCausalLM
-
-        return AutoModelForCausalLM.from_pretrained(self._job.model, **self._job.model_settings())
+        return load_model(self._job)
 
     def start(self, engine: Any, step: int) -> None:
         """Nothing to prepare."""
@@ -78,16 +76,10 @@ class Sft:
 
 
 def load_model(job: TrainJob) -> torch.nn.Module:
-    """The causal language model that a job starts from, in bfloat16."""
+    """The causal language model that a job starts from."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        job.model,
-        dtype=torch.bfloat16,
-        attn_implementation="sdpa",
-        use_safetensors=True,
-        trust_remote_code=job.config.engine.trust_remote_code,
-    )
+    return AutoModelForCausalLM.from_pretrained(job.model, **job.model_settings())
 
 
 def save_model_config(job: TrainJob, folder: str) -> None:
@@ -135,7 +127,12 @@ def empty_row(like: PackedRow) -> PackedRow:
 
 
 def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
-    """Summed loss of a batch (`collate`), in nats.
+    """Summed loss of a batch (`collate`), in nats."""
+    return token_loss_sum(target_logits(model, batch), batch["input_ids"][0, batch["targets"]])
+
+
+def target_logits(model: Any, batch: Batch) -> torch.Tensor:
+    """What the model predicts at the targets of a batch (`collate`): [N, V].
 
     Without a mask and with position ids that restart, the model blocks attention between the
     examples of a packed row. Only the logits of targets are made.
@@ -149,4 +146,4 @@ def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
     ).logits[0]
     if len(logits_N_V) != len(targets_N):  # the model does not know logits_to_keep
         logits_N_V = logits_N_V[targets_N - 1]
-    return token_loss_sum(logits_N_V, batch["input_ids"][0, targets_N])
+    return logits_N_V

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import tensor
 
-from agentark_ray.distill.tokens import IGNORE
 from agentark_ray.train.policy import (
     PolicyLoss,
     Tokens,
@@ -40,15 +39,14 @@ def loss(
 
 
 def test_target_logprobs_and_entropy_by_hand() -> None:
-    # The vocabulary is {0, 1}; position 0 predicts token 1 with 3/4, position 1 is no target.
-    logits = tensor([[[0.0, math.log(3)], [math.nan, math.nan], [0.0, 0.0]]])
-    labels = tensor([[IGNORE, 1, IGNORE]])
-    found, entropy = target_logprobs(logits, labels, 1.0)
-    assert found.tolist() == pytest.approx([math.log(0.75)])
-    assert entropy.tolist() == pytest.approx([-0.75 * math.log(0.75) - 0.25 * math.log(0.25)])
+    logits, targets = tensor([[0.0, math.log(3)], [0.0, 0.0]]), tensor([1, 0])
+    found, entropy = target_logprobs(logits, targets, 1.0)
+    assert found.tolist() == pytest.approx([math.log(0.75), math.log(0.5)])
+    three_quarters = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert entropy.tolist() == pytest.approx([three_quarters, math.log(2)])
     # A temperature of 0.5 doubles the logits: 9 to 1.
-    found, _ = target_logprobs(logits, labels, 0.5)
-    assert found.tolist() == pytest.approx([math.log(0.9)])
+    found, _ = target_logprobs(logits, targets, 0.5)
+    assert found.tolist() == pytest.approx([math.log(0.9), math.log(0.5)])
 
 
 def test_the_first_update_is_the_plain_policy_gradient() -> None:
