@@ -1,18 +1,17 @@
 """`agentark`: the command line. Parses and validates first, imports the heavy packages after."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from agentark_ray import cli_label, cli_plan, cli_recommend, cli_traces
+from agentark_ray import cli_distill, cli_label, cli_plan, cli_recommend, cli_traces
 from agentark_ray.cli_base import (
     ConfigArgument,
     JsonFlag,
     Overrides,
     clear_errors,
-    print_json,
     run_stages,
-    stdout,
+    show_summary,
 )
 from agentark_ray.config import ConfigError
 
@@ -48,7 +47,7 @@ def run(
     """Run every stage that is not done yet."""
     with clear_errors():
         done = run_stages(config, overrides)
-        _show(done.summary(), done.folder.path("report.html"), as_json)
+        show_summary(done.summary(), done.folder.path("report.html"), as_json)
 
 
 @app.command()
@@ -61,7 +60,7 @@ def report(
     Example: agentark report runs/demo
     """
     with clear_errors():
-        from agentark_ray.pipeline import SUMMARY, write_report
+        from agentark_ray.evaluation import SUMMARY, write_report
         from agentark_ray.run_folder import RunFolder
 
         run_folder = RunFolder(folder)
@@ -69,7 +68,7 @@ def report(
             raise ConfigError(f"{folder}: no evaluated run ({'/'.join(SUMMARY)} is missing)")
         write_report(run_folder)
         summary = run_folder.read_json(*SUMMARY)
-        _show(summary, run_folder.path("report.html"), as_json)
+        show_summary(summary, run_folder.path("report.html"), as_json)
 
 
 @app.command()
@@ -83,19 +82,10 @@ def doctor(as_json: JsonFlag = False) -> None:
     raise typer.Exit(checks.run(as_json))
 
 
-def _show(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
-    if as_json:
-        print_json(summary)
-        return
-    from agentark_ray.evaluate.table import render_table
-
-    console = stdout()
-    console.print(render_table(summary))
-    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
-
-
 cli_traces.app.command(help=cli_label.LABEL_HELP)(cli_label.label)
 cli_traces.app.command(help=cli_recommend.RECOMMEND_HELP)(cli_recommend.recommend)
+app.command(help=cli_distill.DISTILL_HELP)(cli_distill.distill)
+app.command(help=cli_distill.EVALUATE_HELP)(cli_distill.evaluate)
 app.add_typer(cli_traces.app, name="traces")
 app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
 

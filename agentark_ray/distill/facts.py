@@ -9,7 +9,7 @@ from agentark_ray.debate_rows import AgentPath, PathClass, agent_paths, turn_lea
 from agentark_ray.distill.asked import Asked, solver_turns
 from agentark_ray.distill.solutions import Said
 from agentark_ray.distill.steps import split_steps
-from agentark_ray.types import Verdict
+from agentark_ray.types import DebateStatus, Verdict
 
 COLUMNS = (  # of a trace that has one debate on a question
     *("debate_id", "question_id", "question", "task", "arm", "kind", "status"),
@@ -47,12 +47,13 @@ class Facts:
 
 def facts(question: Asked) -> Facts:
     """Counts over the debates on one question."""
-    said = [one for trace in question.held for one in solver_turns(trace)]
+    held = [trace for trace in question.debates if trace["status"] == DebateStatus.OK]
+    said = [one for trace in held for one in solver_turns(trace)]
     right = {one.text for one in said if one.right}
     texts = right or {one.text for one in said}
     return Facts(
         difficulty=difficulty(said),
-        paths=[found for trace in question.held for found in agent_paths(trace)],
+        paths=[found for trace in held for found in agent_paths(trace)],
         right=sum(one.right for one in said),
         wrong=sum(_wrong(one) for one in said),
         different_right=len(right),

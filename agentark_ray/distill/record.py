@@ -82,7 +82,7 @@ def debates_row(question: Asked, found: Facts) -> dict[str, Any]:
     """The columns that do not depend on what is learned."""
     return {
         "task": question.task,
-        "debates": len(question.traces),
+        "debates": len(question.debates),
         "difficulty": found.difficulty.value,
         "paths": [asdict(path) for path in found.paths],
         "right": found.right,

@@ -20,6 +20,7 @@ def render_report(
     data_card: Mapping[str, Any],
     loss_curve: Sequence[Mapping[str, Any]],
     examples: Sequence[Mapping[str, Any]],
+    students: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as text.
 
@@ -31,6 +32,8 @@ def render_report(
         loss_curve: one {"step", "loss", ...} a step.
         examples: trace rows, texts included, of a few questions and all arms, as
             `examples.read_examples` returns them.
+        students: a row each: name, arm, strategy, parent, kept (questions), target_tokens, steps,
+            last_loss, seconds, accuracy, chosen (the gates are asked of it).
     """
     figures = charts(summary, loss_curve)
     return (
@@ -47,6 +50,7 @@ def render_report(
             few_queries=_few_queries(summary),
             charts=figures,
             figures={chart["id"]: chart["figure"] for chart in figures if chart["figure"]},
+            students=students,
             answer_rule=views.answer_rule(manifest),
             examples=views.example_views(examples),
             data_card=data_card,

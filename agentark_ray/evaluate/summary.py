@@ -6,13 +6,13 @@ was not measured is null.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
 from agentark_ray.debate_rows import light_rows
-from agentark_ray.evaluate.gates import DEBATE, decide
+from agentark_ray.evaluate.gates import DEBATE, STUDENT, decide
 from agentark_ray.evaluate.metrics import (
     ArmResult,
     Latency,
@@ -23,7 +23,8 @@ from agentark_ray.evaluate.metrics import (
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
 
-ARMS = ("single", "self_consistency", "debate", "student")  # the order in which arms are shown
+T = TypeVar("T")
+ARMS = ("single", "self_consistency", "debate", STUDENT)  # the order in which arms are shown
 
 
 def summarize(
@@ -32,6 +33,7 @@ def summarize(
     *,
     train_traces: int,
     seeds: Sequence[int],
+    student: str = STUDENT,
 ) -> dict[str, Any]:
     """The summary of one evaluation, from one dataset of transcripts or several.
 
@@ -41,6 +43,7 @@ def summarize(
         gates: thresholds.
         train_traces: finished debates on training questions.
         seeds: of the runs that made the transcripts.
+        student: the arm of the student that the gates are asked of.
 
     Raises:
         ValueError: an arm answers a question twice, or there are no main rows.
@@ -50,11 +53,12 @@ def summarize(
         raise ValueError("transcripts: no rows of kind 'main', nothing to evaluate")
     arms = {name: found.result() for name, found in tallies.items()}
     tests = _against_debate(tallies)
-    outcome = decide(gates, arms, tests, train_traces)
+    outcome = decide(gates, _as_student(arms, student), _as_student(tests, student), train_traces)
     return {
         "arms": {name: _arm(arm, tallies[name].latency_failed) for name, arm in arms.items()},
         "gates": [asdict(gate) for gate in outcome.gates],
         "decision": outcome.decision.value,
+        "student": student,
         "reasons": [*outcome.reasons, *outcome.warnings],
         "warnings": list(outcome.warnings),
         "mcnemar": {name: asdict(test) for name, test in tests.items()},
@@ -70,6 +74,12 @@ def _ordered(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
     known = [name for name in ARMS if name in tallies]
     names = known + sorted(tallies.keys() - set(ARMS))
     return {name: tallies[name] for name in names if tallies[name].right}
+
+
+def _as_student(figures: Mapping[str, T], arm: str) -> dict[str, T]:
+    """The figures with those of `arm` as the student's; the student that was it is left out."""
+    others = {name: found for name, found in figures.items() if name not in (arm, STUDENT)}
+    return {**others, STUDENT: figures[arm]} if arm in figures else others
 
 
 def _against_debate(tallies: Mapping[str, Tally]) -> dict[str, Mcnemar]:

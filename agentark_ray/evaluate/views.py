@@ -73,10 +73,10 @@ def reasons(summary: Mapping[str, Any]) -> list[str]:
 
 def headlines(summary: Mapping[str, Any]) -> list[Json]:
     """The student's figures beside what they are compared with: {"label", "value", "note"}."""
-    arms = summary["arms"]
-    if "student" not in arms:
+    arms, chosen = summary["arms"], summary["student"]
+    if chosen not in arms:
         return []
-    student, debate, single = (arms.get(name) for name in ("student", "debate", "single"))
+    student, debate, single = (arms.get(name) for name in (chosen, "debate", "single"))
     found = [
         _headline("Accuracy", percent(student["accuracy"]), debate and percent(debate["accuracy"])),
         _headline(

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,18 +163,23 @@ def _requests(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     config_hash = generation_hash(config, model, plan.arm)
     for index, row in enumerate(itertools.islice(_questions(folder, split), plan.limit)):
-        key = [row["question_id"], split.value, config_hash, plan.arm, plan.kind, 0]
-        yield (
-            index,
-            {
-                "debate_id": stable_hash(key),
-                "config_hash": config_hash,
-                "arm": plan.arm,
-                "kind": plan.kind,
-                "replica": 0,
-                **row,
-            },
-        )
+        yield index, request_row(row, config_hash, plan.arm, plan.kind)
+
+
+def request_row(
+    question: Mapping[str, Any], config_hash: str, arm: str, kind: str = "main", replica: int = 0
+) -> dict[str, Any]:
+    """A row of REQUEST_SCHEMA for a row that has QUESTION_SCHEMA's columns."""
+    asked = {name: question[name] for name in QUESTION_SCHEMA.names}
+    key = [asked["question_id"], asked["split"], config_hash, arm, kind, replica]
+    return {
+        "debate_id": stable_hash(key),
+        "config_hash": config_hash,
+        "arm": arm,
+        "kind": kind,
+        "replica": replica,
+        **asked,
+    }
 
 
 def _questions(

@@ -21,7 +21,7 @@ from agentark_ray.engine.vllm import render
 from agentark_ray.tiny.path import tiny_model_path
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("questions", "generate", "dataset", "train", "evaluate", "report")
+STAGES = ("questions", "generate", "distill", "evaluate", "report")
 pytestmark = pytest.mark.e2e
 
 
@@ -78,7 +78,7 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     student = load_file(folder / "students" / "rsft" / "model.safetensors")
     assert {k: v.shape for k, v in student.items()} == {k: v.shape for k, v in base.items()}
     assert any((student[name] != base[name]).any() for name in base)
-    curve = json.loads((folder / "checkpoints" / "loss.json").read_text())
+    curve = json.loads((folder / "checkpoints" / "rsft" / "loss.json").read_text())
     assert [row["step"] for row in curve] == list(range(1, len(curve) + 1))
     assert all(row["loss"] > 0 and row["grad_norm"] > 0 for row in curve)
 
@@ -134,8 +134,8 @@ def test_ctrl_c_in_every_stage_loses_nothing(
 
     reached: dict[str, Callable[[], bool]] = {
         "generate": lambda: len(files("traces/*.parquet")) >= 4,
-        "dataset": lambda: manifest_has("generate"),
-        "train": lambda: len(files("checkpoints/rsft/checkpoint_*")) >= 1,
+        "rsft/dataset": lambda: manifest_has("generate"),
+        "distill": lambda: len(files("checkpoints/rsft/checkpoint_*")) >= 1,
         "evaluate": lambda: len(files("eval/transcripts/base/*.parquet")) >= 4,
     }
     kept: dict[str, set[str]] = {}
@@ -161,12 +161,14 @@ def test_ctrl_c_in_every_stage_loses_nothing(
         assert kept[stage] < set(ids)
     train = pq.read_table(folder / "questions" / "train.parquet").num_rows
     assert len(rows(folder / "traces", "debate_id")) == train
-    curve = json.loads((folder / "checkpoints" / "loss.json").read_text())
+    curve = json.loads((folder / "checkpoints" / "rsft" / "loss.json").read_text())
     assert [row["step"] for row in curve] == list(range(1, len(curve) + 1))
     stages = json.loads((folder / "manifest.json").read_text())["stages"]
     assert tuple(stages) == STAGES
-    assert len(curve) == stages["train"]["steps"]
+    assert len(curve) == stages["distill"]["steps"]
     attempts = json.loads((folder / "attempts.json").read_text())
-    for stage in ("generate", "train", "evaluate"):
-        first, last = (one["seconds"] for one in attempts[stage])
-        assert 0 < first + last == pytest.approx(stages[stage]["seconds"], abs=0.2)
+    own = json.loads((folder / "students" / "rsft.json").read_text())["stages"]
+    for stage, figures in {**stages, "rsft/train": own["train"]}.items():
+        if stage in ("generate", "rsft/train", "evaluate"):
+            first, last = (one["seconds"] for one in attempts[stage])
+            assert 0 < first + last == pytest.approx(figures["seconds"], abs=0.2)

@@ -65,7 +65,7 @@ def rows_of(folder: RunFolder, name: str) -> list[dict[str, Any]]:
 def test_a_question_gives_several_rows_and_what_fits_is_packed(tmp_path: Path) -> None:
     traces = [*(trace(i) for i in range(40)), trace(7) | {"question_id": "again"}]
     folder, config = prepared(tmp_path, traces, "distill={type: da, seq_len: 160}")
-    card = build_dataset(folder, config, TINY)
+    card = build_dataset(folder, config, TINY, "da")
     wanted = {
         t["question_id"]: curate([t], config.distill, "da", t["question_id"] == "again")
         for t in traces
@@ -101,7 +101,7 @@ def test_a_question_gives_several_rows_and_what_fits_is_packed(tmp_path: Path) -
 def test_debates_on_one_question_meet_wherever_they_are_stored(tmp_path: Path) -> None:
     traces = [trace(i, replica) for replica in range(3) for i in range(15)]
     folder, config = prepared(tmp_path, traces, "distill.type=rft")
-    card = build_dataset(folder, config, TINY)
+    card = build_dataset(folder, config, TINY, "rft")
     found = {row["question_id"]: row for row in rows_of(folder, "rft/rows")}
     assert (card["traces"], card["questions"], len(found)) == (45, 15, 15)
     for question_id, row in found.items():

@@ -133,7 +133,7 @@ def test_other_stages_read_labelled_traces(tmp_path: Path) -> None:
     for version in (None, "v1"):
         values = [f"output={run.uri}", f"distill.labels={version or 'null'}"]
         config = parse_config({}, values, "test")
-        card = build_dataset(run, config, str(tiny_model_path()))
+        card = build_dataset(run, config, str(tiny_model_path()), "rsft")
         kept[version] = card["kept"], card["dropped"].get("wrong_consensus", 0)
     assert kept[None] == (0, 50)  # the stored verdicts say that all is wrong
     assert kept["v1"][0] > 0

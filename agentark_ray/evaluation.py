@@ -1,0 +1,109 @@
+"""The held-out questions, answered by every arm: base arms once, and one arm for every student."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from agentark_ray.distillation import TRANSCRIPTS
+from agentark_ray.evaluate.examples import read_examples
+from agentark_ray.evaluate.report import render_report
+from agentark_ray.evaluate.summary import summarize
+from agentark_ray.model_card import write_model_card
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.students import OWN_ARM, Record, arm_of, records, trained
+from agentark_ray.traces.generate import trace_dataset
+from agentark_ray.traces.requests import Plan
+from agentark_ray.train.objective import loss_curve
+from agentark_ray.types import Split
+from agentark_ray.workspace import Figures, Workspace
+
+SUMMARY = ("eval", "summary.json")
+
+
+def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
+    """All arms answer; summary, gates of the student that answers as `gates_for`, model cards.
+
+    What was answered before is not answered again.
+    """
+    folder, found = space.folder, [one for one in records(space.folder) if trained(one)]
+    base = [arm for arm in space.config.evaluate.arms if arm != OWN_ARM]
+    held = {"base": _hold(space, "base arms", space.model, base, "base")}
+    for record in found:
+        arm = arm_of(folder, record["name"])
+        model = folder.path("students", record["name"])
+        held[arm] = _hold(space, f"student {record['name']}", model, [arm], arm)
+    generated = folder.stage("generate")
+    assert generated is not None, "nothing was generated"
+    summary = summarize(
+        [trace_dataset(folder, f"{TRANSCRIPTS}/{name}") for name in held],
+        space.config.gates,
+        train_traces=generated["rows"] - generated["failed"],
+        seeds=[space.config.seed],
+        student=gates_for,
+    )
+    folder.write_json(summary, *SUMMARY)
+    for record in found:
+        write_model_card(folder, record["name"])
+    return {
+        **{f"{name}_rows": figures["rows"] for name, figures in held.items()},
+        "students": students_now(folder),
+    }
+
+
+def students_now(folder: RunFolder) -> dict[str, str]:
+    """Which students there are, and since when."""
+    return {one["name"]: one["created"] for one in records(folder) if trained(one)}
+
+
+def _hold(
+    space: Workspace, title: str, model: str, arms: Sequence[str], name: str
+) -> dict[str, int]:
+    plans = _plans(arms, space.config.evaluate.latency_queries)
+    return space.debates(title, model, Split.EVAL, plans, name, f"{TRANSCRIPTS}/{name}")
+
+
+def _plans(arms: Sequence[str], probe: int) -> list[Plan]:
+    """Every arm on all questions and on the latency probe; single models also check themselves."""
+    checks = [f"{arm}_check" for arm in arms if arm not in ("self_consistency", "debate")]
+    plans = [Plan(arm=arm) for arm in (*arms, *checks)]
+    return plans + [Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe]
+
+
+def write_report(folder: RunFolder) -> int:
+    """report.html from what is in the folder of an evaluated run; its size in bytes."""
+    manifest, summary = folder.read_json("manifest.json"), folder.read_json(*SUMMARY)
+    found = records(folder)
+    chosen = next((one for one in found if arm_of(folder, one["name"]) == summary["student"]), None)
+    arms = [arm_of(folder, one["name"]) for one in found if trained(one)]
+    page = render_report(
+        summary,
+        manifest,
+        _read(folder, "datasets", chosen["name"], "data_card.json") if chosen else {},
+        _read(folder, *loss_curve(chosen["name"])) or [] if chosen else [],
+        read_examples([trace_dataset(folder, f"{TRANSCRIPTS}/{name}") for name in ("base", *arms)]),
+        [student_row(folder, summary, one) for one in found],
+    )
+    folder.write_text(page, "report.html")
+    return len(page.encode())
+
+
+def _read(folder: RunFolder, *parts: str) -> Any:
+    return folder.read_json(*parts) if folder.exists(*parts) else None
+
+
+def student_row(folder: RunFolder, summary: Figures, record: Record) -> Figures:
+    """What the report's table of students shows of one."""
+    stages, arm = record["stages"], arm_of(folder, record["name"])
+    answered = summary["arms"].get(arm)
+    return {
+        "name": record["name"],
+        "arm": arm,
+        "strategy": record["strategy"].upper(),
+        "parent": record["parent"],
+        "kept": stages.get("dataset", {}).get("kept"),
+        "target_tokens": stages.get("dataset", {}).get("target_tokens"),
+        "steps": stages.get("train", {}).get("steps"),
+        "last_loss": stages.get("train", {}).get("last_loss"),
+        "seconds": round(sum(stage["seconds"] for stage in stages.values())),
+        "accuracy": answered and answered["accuracy"],
+        "chosen": arm == summary["student"],
+    }
