@@ -8,6 +8,7 @@
 S is the number of steps of a solution (steps.py), K of completions a step.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from agentark_ray.distill.steps import split_steps, step_texts
@@ -64,13 +65,18 @@ def _decisive(said: Sequence[str]) -> tuple[str, ...]:
 def prefixes(messages: Sequence[Message], text: str) -> list[list[Message]]:
     """S - 1 prompts whose last assistant turn, up to the end of a step, is to be continued.
 
-    The whole solution needs no completion: its own verdict is known. Engines must continue the
-    final message (`continue_final_message` of chat templates) and not begin a new one.
+    The whole solution needs no completion: its own verdict is known. Engines continue a final
+    assistant message (engine/base.py). Line ends that follow the step belong to what is continued,
+    because tokenizers merge them with the step's last character.
     """
-    return [
-        [*messages, {"role": "assistant", "content": text[: step.end]}]
-        for step in split_steps(text)[:-1]
-    ]
+    return [[*messages, {"role": "assistant", "content": prefix}] for prefix in prefix_texts(text)]
+
+
+def prefix_texts(text: str) -> list[str]:
+    """The solution up to the end of each step but the last, with the line ends that follow."""
+    steps = split_steps(text)
+    gaps = [text[step.end : after.start] for step, after in itertools.pairwise(steps)]
+    return [text[: step.end + gap.rfind("\n") + 1] for step, gap in zip(steps, gaps, strict=False)]
 
 
 def rollout_shares(

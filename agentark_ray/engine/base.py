@@ -40,7 +40,9 @@ class Generate(Protocol):
     async def __call__(
         self, agent: int, messages: Sequence[Message], sampling: Sampling
     ) -> Completion:
-        """The answer. With `sampling.choices` the engine makes the model say one of them; what an
+        """The answer; where the last message is the assistant's, what continues it.
+
+        With `sampling.choices` the engine makes the model say one of them; what an
         endpoint lets through nevertheless is returned as it is.
 
         Raises:

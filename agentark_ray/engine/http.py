@@ -120,6 +120,9 @@ class HttpEngine:
         extra: dict[str, Any] = {"logprobs": True} if self._logprobs else {}
         if sampling.choices:
             extra["response_format"] = _one_of(sampling.choices)
+        if messages[-1]["role"] == "assistant":
+            # As vLLM and SGLang know it; others refuse or ignore it.
+            extra["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         try:
             return await self._client.chat.completions.create(
                 model=self._model,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.tasks.base import Shard, Task
+from agentark_ray.tasks.story import step_truth
 from agentark_ray.types import Question, Split
 
 TASK = "arithmetic"
@@ -264,5 +265,11 @@ def read(shard: Shard) -> Iterator[Question]:
 
 
 ARITHMETIC = Task(
-    name=TASK, grader=NUMERIC, shards=shards, ood=ood_shards, read=read, disjoint=True
+    name=TASK,
+    grader=NUMERIC,
+    shards=shards,
+    ood=ood_shards,
+    read=read,
+    disjoint=True,
+    step_truth=step_truth,
 )

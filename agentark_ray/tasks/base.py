@@ -42,6 +42,9 @@ class Task:
     ood: Callable[[TasksConfig, int], Sequence[Shard]]  # (config, seed) -> out of distribution
     read: Callable[[Shard], Iterator[Question]]
     disjoint: bool = False  # its splits have no question in common, by construction
+    # Whether a solution is still right after each step (distill/steps.py), None where it cannot be
+    # told, for (question, steps): where the way to the answer is known, to check labels with.
+    step_truth: Callable[[str, Sequence[str]], list[bool | None]] | None = None
 
 
 def content_id(task: str, text: str) -> str:

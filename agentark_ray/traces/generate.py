@@ -6,7 +6,8 @@ caller polls the `Progress` actor.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -22,10 +23,11 @@ from agentark_ray.engine.remote import remove_groups
 from agentark_ray.engine.settings import refs_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.actor import DebateActor
+from agentark_ray.traces.asking import AskingActor
 from agentark_ray.traces.pool import asking_pool
 from agentark_ray.traces.read import trace_dataset
 from agentark_ray.traces.unique import duplicates
-from agentark_ray.types import DebateStatus
+from agentark_ray.types import DebateStatus, ModelRef
 
 
 def generate_traces(
@@ -50,18 +52,36 @@ def generate_traces(
     """
     speakers = [speaker for arm in arms for speaker in arm_protocol(config, arm).speakers]
     refs = refs_of(config, speakers, model)
+    source = folder.path("requests", f"{requests}.parquet")
+    actor = partial(DebateActor, config, model, refs, progress)
+    ask_each_once(folder, config, refs, source, out, "debate_id", actor)
+
+
+def ask_each_once(
+    folder: RunFolder,
+    config: Config,
+    refs: Sequence[ModelRef],
+    source: str,
+    out: str,
+    key: str,
+    actor: "partial[AskingActor]",
+) -> None:
+    """Let actors turn each row of the Parquet files `source` into one of the folder `out`, once.
+
+    Rows whose `key` is in `out` already are left out. `actor` has all arguments of its class.
+    """
     pool = asking_pool(config, refs)
     context = DataContext.get_current()
     context.checkpoint_config = CheckpointConfig(
-        "debate_id", folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False
+        key, folder.path(f"{out}_checkpoint"), delete_checkpoint_on_success=False
     )
     try:
-        traces = (
-            ray.data.read_parquet(folder.path("requests", f"{requests}.parquet"))
+        rows = (
+            ray.data.read_parquet(source)
             .repartition(target_num_rows_per_block=config.engine.rows_per_block)
-            .map_batches(DebateActor, fn_constructor_args=(config, model, refs, progress), **pool)
+            .map_batches(actor.func, fn_constructor_args=actor.args, **pool)
         )
-        traces.write_parquet(folder.path(out), compression="zstd")
+        rows.write_parquet(folder.path(out), compression="zstd")
     finally:
         context.checkpoint_config = None
         remove_groups()
@@ -101,15 +121,15 @@ def _names(folder: RunFolder, out: str) -> list[str]:
     return [info.base_name for info in folder.filesystem.get_file_info(selector)]
 
 
-def drop_doubles(folder: RunFolder, out: str) -> int:
-    """Keep one row of every debate; returns how many rows were dropped.
+def drop_doubles(folder: RunFolder, out: str, key: str = "debate_id") -> int:
+    """Keep one row of every debate, or other `key`; returns how many rows were dropped.
 
     A write task lives on for a moment when its driver is killed, and may still finish a block that
     the next run holds again; Ray Data's checkpointing cannot know of it.
     """
     rows: dict[str, set[int]] = defaultdict(set)
     total = count_traces(folder, out)["rows"]
-    for _, _, (path, index) in duplicates(lambda: _places(folder, out), total):
+    for _, _, (path, index) in duplicates(lambda: _places(folder, out, key), total):
         rows[path].add(index)
     for path, doubled in rows.items():
         table = pq.read_table(path, filesystem=folder.filesystem)
@@ -121,24 +141,26 @@ def drop_doubles(folder: RunFolder, out: str) -> int:
     return sum(map(len, rows.values()))
 
 
-def _places(folder: RunFolder, out: str) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Every debate id with its file and row number."""
+def _places(folder: RunFolder, out: str, key: str) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Every id with its file and row number."""
     for fragment in trace_dataset(folder, out).get_fragments():
         index = 0
-        for batch in fragment.to_batches(columns=["debate_id"]):
-            for debate_id in batch["debate_id"].to_pylist():
-                yield debate_id, (fragment.path, index)
+        for batch in fragment.to_batches(columns=[key]):
+            for found in batch[key].to_pylist():
+                yield found, (fragment.path, index)
                 index += 1
 
 
-def verify_traces(folder: RunFolder, config: Config, out: str, expected: int) -> dict[str, int]:
+def verify_traces(
+    folder: RunFolder, config: Config, out: str, expected: int, key: str = "debate_id"
+) -> dict[str, int]:
     """Drop unfinished and double rows, check that every request has its trace, return the figures.
 
     Raises:
         Incomplete: rows are missing, or more failed than the config allows.
     """
     drop_unfinished(folder, out)
-    drop_doubles(folder, out)
+    drop_doubles(folder, out, key)
     figures = count_traces(folder, out)
     if figures["rows"] != expected:
         raise Incomplete(

@@ -77,7 +77,7 @@ class Curate:
         doubled = duplicates_among(self._folder, self._duplicates, ids)
         rows = [
             self._record(self._curate(traces, double))
-            for traces, double in _by_question(without_prompts(block).to_pylist(), doubled)
+            for traces, double in by_question(without_prompts(block).to_pylist(), doubled)
         ]
         return pa.Table.from_pylist(rows, schema=CURATED_SCHEMA)
 
@@ -116,7 +116,7 @@ def likeness(config: Config) -> Likeness:
     return EmbeddingLikeness(model, config.engine.trust_remote_code)
 
 
-def _by_question(traces: Sequence[Trace], doubled: set[str]) -> Iterator[tuple[list[Trace], bool]]:
+def by_question(traces: Sequence[Trace], doubled: set[str]) -> Iterator[tuple[list[Trace], bool]]:
     """The traces of every question, in the order of its first one, and whether it is a double."""
     found: dict[str, list[Trace]] = {}
     for trace in traces:
@@ -168,7 +168,7 @@ def build_dataset(
     duplicates = f"{base}/duplicate_questions"
     if (threshold := config.distill.curation.near_question) is not None:
         write_duplicates(folder, duplicates, threshold, config.distill.labels)
-    traces, batch_size = _traces(folder, config, samples)
+    traces, batch_size = question_blocks(folder, config, samples)
     traces.map_batches(
         Curate,
         fn_constructor_args=(folder, config, model, duplicates),
@@ -177,26 +177,29 @@ def build_dataset(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=8),
         num_cpus=1,
     ).write_parquet(folder.path(base, "rows"), compression="zstd")
-    found = _remote(data_card, folder, base)
+    found = remote(data_card, folder, base)
     if found["kept"]:
         found |= _pack(folder, config, model, base, found["tokens"])
     folder.write_json(found, base, "data_card.json")
     return found
 
 
-def _traces(
-    folder: RunFolder, config: Config, samples: str | None
+def question_blocks(
+    folder: RunFolder,
+    config: Config,
+    samples: str | None = None,
+    columns: Sequence[str] = TRACE_COLUMNS,
 ) -> tuple[ray.data.Dataset, int | None]:
     """The traces in blocks that hold all of a question, and the size of batches that do so too."""
-    traces = labelled_dataset(folder, "traces", config.distill.labels, TRACE_COLUMNS)
-    if samples is None and not _remote(several_a_question, folder):
+    traces = labelled_dataset(folder, "traces", config.distill.labels, columns)
+    if samples is None and not remote(several_a_question, folder):
         return traces, QUESTIONS_A_TASK
     light = traces.map_batches(without_prompts, batch_format="pyarrow")
-    rows = _remote(_count_rows, folder, "traces")
+    rows = remote(_count_rows, folder, "traces")
     if samples is not None:
-        further = labelled_dataset(folder, samples, None, TRACE_COLUMNS)
+        further = labelled_dataset(folder, samples, None, columns)
         light = light.union(further.map_batches(without_prompts, batch_format="pyarrow"))
-        rows += _remote(_count_rows, folder, samples)
+        rows += remote(_count_rows, folder, samples)
     return light.repartition(-(-rows // TRACES_A_PARTITION), keys=["question_id"]), None
 
 
@@ -206,7 +209,7 @@ def several_a_question(folder: RunFolder) -> bool:
     Reads the files' statistics, no rows.
     """
     known: dict[str, set[Any]] = {"arm": set(), "kind": set(), "replica": set()}
-    for fragment in _dataset(folder, "traces").get_fragments():
+    for fragment in parquet(folder, "traces").get_fragments():
         for group in fragment.row_groups:
             for name, values in known.items():
                 found = (group.statistics or {}).get(name, {})
@@ -215,21 +218,22 @@ def several_a_question(folder: RunFolder) -> bool:
 
 
 def _count_rows(folder: RunFolder, name: str) -> int:
-    return _dataset(folder, name).count_rows()
+    return parquet(folder, name).count_rows()
 
 
-def _dataset(folder: RunFolder, name: str) -> dataset.Dataset:
+def parquet(folder: RunFolder, name: str) -> dataset.Dataset:
+    """The Parquet files in a folder of the run, to be read lazily."""
     return dataset.dataset(folder.inner(name), filesystem=folder.filesystem, format="parquet")
 
 
-def _remote(function: Callable[..., Any], *args: Any) -> Any:
+def remote(function: Callable[..., Any], *args: Any) -> Any:
     """Run something that reads all questions in a task of the cluster, not on the driver."""
     return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
 
 
 def data_card(folder: RunFolder, base: str) -> dict[str, Any]:
     """The data card of the curated questions on disk."""
-    rows = light_rows([_dataset(folder, f"{base}/rows")], card.COLUMNS)
+    rows = light_rows([parquet(folder, f"{base}/rows")], card.COLUMNS)
     return card.card(card.count(rows))
 
 
@@ -237,7 +241,7 @@ def _pack(
     folder: RunFolder, config: Config, model: str, base: str, tokens: int
 ) -> dict[str, float]:
     """Write packed rows; their figures."""
-    pad_id = _pad_id(load_tokenizer(config, model))
+    pad_id = pad_id_of(load_tokenizer(config, model))
     ray.data.read_parquet(folder.path(base, "rows")).map_batches(
         functools.partial(pack_block, seq_len=config.distill.seq_len, pad_id=pad_id),
         batch_size=QUESTIONS_A_TASK,
@@ -250,7 +254,8 @@ def _pack(
     }
 
 
-def _pad_id(tokenizer: Any) -> int:
+def pad_id_of(tokenizer: Any) -> int:
+    """What padding is written as; it is never attended to."""
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 

@@ -301,3 +301,13 @@ async def test_a_choice_is_asked_for_and_read(
     assert schema["schema"]["properties"]["answer"]["enum"] == ["true", "false"]
     await engine(0, ASKED, SAMPLING)
     assert "response_format" not in server.requests[1]
+
+
+async def test_a_final_assistant_message_is_continued(server: Server, connect: Connect) -> None:
+    engine = await connect()
+    begun: Message = {"role": "assistant", "content": "1 + 1 ="}
+    await engine(0, [*ASKED, begun], SAMPLING)
+    await engine(0, ASKED, SAMPLING)
+    wish = ("continue_final_message", "add_generation_prompt")
+    assert [server.requests[0].get(name) for name in wish] == [True, False]
+    assert [server.requests[1].get(name) for name in wish] == [None, None]

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from agentark_ray.distill.step_labels import prefix_texts
 from agentark_ray.distill.step_tokens import encode_steps, step_ends, token_starts
 from agentark_ray.distill.steps import split_steps
-from agentark_ray.distill.tokens import encode
+from agentark_ray.distill.tokens import encode, encode_prompt
+from agentark_ray.engine.vllm import render
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.tiny.tokenizer import CHAT_TEMPLATE, PAD
 from agentark_ray.types import Message
@@ -128,6 +130,18 @@ def test_other_tokens_for_the_same_text_end_its_steps_too() -> None:
     text, starts = token_starts(tiny(), ids)
     assert (text, starts) == (SOLUTION, list(range(len(SOLUTION))))
     assert [text[end] for end in step_ends(text, starts)] == [".", ".", "}"]
+
+
+@pytest.mark.parametrize("tokenizer", [tiny(), merging()], ids=["tiny", "merging"])
+def test_what_is_continued_begins_as_a_solution_does(tokenizer: Any) -> None:
+    for prefix in prefix_texts(SOLUTION):
+        begun: Message = {"role": "assistant", "content": prefix}
+        ids = render(tokenizer, [*PROMPT, begun], {})
+        assert ids == encode_steps(tokenizer, PROMPT, prefix, {}).input_ids
+        assert tokenizer.decode(ids).endswith(prefix)
+    assert render(tokenizer, PROMPT, {}) == encode_prompt(tokenizer, PROMPT, {})
+    talk: list[Message] = [*PROMPT, {"role": "assistant", "content": "6"}, *PROMPT]
+    assert render(tokenizer, talk, {}) == encode_prompt(tokenizer, talk, {})
 
 
 def test_a_tokenizer_without_offsets_is_refused() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agentark_ray.distill.step_labels import (
     divergence,
     outcome,
+    prefix_texts,
     prefixes,
     rollout_labels,
     rollout_shares,
@@ -132,9 +133,10 @@ def test_prefixes_end_with_every_step_but_the_last() -> None:
     ask = [{"role": "user", "content": "Q"}]
     text = "a = 1.\n b = 2.\nc"
     assert prefixes(ask, text) == [  # type: ignore[arg-type]
-        [*ask, {"role": "assistant", "content": "a = 1."}],
-        [*ask, {"role": "assistant", "content": "a = 1.\n b = 2."}],
+        [*ask, {"role": "assistant", "content": "a = 1.\n"}],  # the line end, not the blank
+        [*ask, {"role": "assistant", "content": "a = 1.\n b = 2.\n"}],
     ]
+    assert prefix_texts("One.\n\n Two. Three.") == ["One.\n\n", "One.\n\n Two."]
     assert prefixes(ask, "one") == []  # type: ignore[arg-type]
 
 
