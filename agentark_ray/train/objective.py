@@ -12,8 +12,12 @@ import torch
 
 from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.train.attention import implementation
 
-Batch = Mapping[str, torch.Tensor]  # of one forward pass, on the worker's device
+# Of one forward pass, on the worker's device. `input_ids` and `position_ids` are there, [B, T] and
+# without padding: the rate and the work of a step are counted by them. `rows`, if there, says what
+# it was made of, in places of the data.
+Batch = Mapping[str, torch.Tensor]
 Sums = Mapping[str, float]  # figures summed over what a batch is weighed by
 
 
@@ -35,6 +39,20 @@ class TrainJob:
     def curve(self) -> tuple[str, ...]:
         """Where the figures of all steps are."""
         return loss_curve(self.name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's weights."""
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[self.config.train.dtype]
+
+    def model_settings(self) -> dict[str, Any]:
+        """Arguments of `from_pretrained` that the configuration decides."""
+        return {
+            "dtype": self.dtype,
+            "attn_implementation": implementation(self.config.train.attention),
+            "use_safetensors": True,
+            "trust_remote_code": self.config.engine.trust_remote_code,
+        }
 
 
 def loss_curve(name: str) -> tuple[str, ...]:

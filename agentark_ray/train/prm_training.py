@@ -46,16 +46,10 @@ class Prm(Sft):
         self._prm = prm_settings(job.config.distill)
 
     def build(self) -> torch.nn.Module:
-        """Backbone with its weights, a new head and projector, in bfloat16."""
+        """Backbone with its weights, a new head and projector."""
         from transformers import AutoModel
 
-        backbone = AutoModel.from_pretrained(
-            self._job.model,
-            dtype=torch.bfloat16,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=self._job.config.engine.trust_remote_code,
-        )
+        backbone = AutoModel.from_pretrained(self._job.model, **self._job.model_settings())
         backbone.requires_grad_(not self._prm.freeze_backbone)
         return ProcessRewardModel(backbone, self._prm.projector_dim)
 

@@ -6,30 +6,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from agentark_ray.distill.packing import PackedRow, pack
 from agentark_ray.distill.tokens import IGNORE, Example
 from agentark_ray.train import sft
-from agentark_ray.train.losses import count_targets, next_token_loss_sum
+from agentark_ray.train.attention import bounds, implementation, varlen_attention
+from agentark_ray.train.losses import token_loss_sum
 from agentark_ray.train.schedule import learning_rate, micro_batches, total_steps
 
 
 def test_the_loss_is_the_sum_over_targets_by_hand() -> None:
-    # V=2; p(token 1) is 3/4 at t=0 and 1/2 at t=1; a NaN sits where no target looks.
-    logits = torch.tensor([[[0.0, math.log(3.0)], [0.0, 0.0], [float("nan"), 0.0]]])
-    labels = torch.tensor([[IGNORE, 1, 0]])
+    # V=2; p(token 1) is 3/4 of the first and 1/2 of the second.
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
     expected = math.log(4 / 3) + math.log(2)
-    assert next_token_loss_sum(logits, labels).item() == pytest.approx(expected)
-    assert count_targets(labels) == 2
-    only_last = torch.tensor([[IGNORE, IGNORE, 0]])
-    assert next_token_loss_sum(logits, only_last).item() == pytest.approx(math.log(2))
-
-
-def test_a_label_on_the_first_token_is_no_target() -> None:
-    logits = torch.zeros(1, 2, 4)
-    assert count_targets(torch.tensor([[3, IGNORE]])) == 0
-    assert next_token_loss_sum(logits, torch.tensor([[3, IGNORE]])).item() == 0.0
+    assert token_loss_sum(logits, torch.tensor([1, 0])).item() == pytest.approx(expected)
+    assert token_loss_sum(logits[1:], torch.tensor([0])).item() == pytest.approx(math.log(2))
+    assert token_loss_sum(logits[:0], torch.tensor([], dtype=torch.int64)).item() == 0.0
 
 
 def test_learning_rate_by_hand() -> None:
@@ -63,8 +57,9 @@ def test_workers_share_a_batch_without_gap_or_overlap(
     assert len(seen) == batch_size
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
+@pytest.fixture(scope="module", params=["varlen", "sdpa"])
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    attention = implementation(request.param)
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=50,
@@ -75,7 +70,7 @@ def model() -> torch.nn.Module:
         head_dim=16,
         intermediate_size=48,
     )
-    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
 
 
 def examples() -> list[Example]:
@@ -119,3 +114,58 @@ def test_packed_examples_do_not_see_each_other(model: torch.nn.Module) -> None:
         ]
     assert torch.allclose(logits[0][0, 9:14], logits[1][0, 9:14], atol=1e-6)
     assert not torch.allclose(logits[0][0, :9], logits[1][0, :9], atol=1e-3)
+
+
+def test_a_batch_has_no_padding_and_knows_its_targets() -> None:
+    rows = pack([Example(input_ids=[5, 6, 7], labels=[IGNORE, 6, 7])], 8, 0) + pack(
+        [Example(input_ids=[0, 9], labels=[IGNORE, 9]), Example(input_ids=[8], labels=[8])],
+        3,
+        0,
+    )
+    batch = sft.collate([*rows, sft.empty_row(rows[0])], torch.device("cpu"))
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 0, 9, 8, 5]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 0, 0]]
+    assert batch["targets"].tolist() == [1, 2, 4]
+    assert bounds(batch["position_ids"]).lengths == (3, 2, 1, 1)
+
+
+def test_a_model_that_makes_all_logits_has_the_same_loss(model: torch.nn.Module) -> None:
+    batch = sft.collate(pack(examples(), 32, 0), torch.device("cpu"))
+
+    def all_logits(logits_to_keep: torch.Tensor, **inputs: torch.Tensor) -> torch.nn.Module:
+        return model(**inputs)
+
+    with torch.no_grad():
+        assert sft.loss_sum(all_logits, batch) == pytest.approx(sft.loss_sum(model, batch))
+
+
+def test_varlen_attention_is_that_of_a_dense_mask() -> None:
+    generator = torch.Generator().manual_seed(3)
+    lengths = [4, 1, 7]
+    positions = torch.cat([torch.arange(n) for n in lengths])[None]
+    query = torch.randn(1, 4, 12, 8, generator=generator)
+    key, value = (torch.randn(1, 2, 12, 8, generator=generator) for _ in range(2))
+    example = torch.repeat_interleave(torch.arange(3), torch.tensor(lengths))
+    for window in (None, 3):
+        near = torch.ones(12, 12).tril() * torch.ones(12, 12).triu(1 - (window or 12))
+        mask = (example[:, None] == example) & near.bool()
+        expected = scaled_dot_product_attention(query, key, value, mask, scale=0.3, enable_gqa=True)
+        out, _ = varlen_attention(
+            torch.nn.Identity(),
+            *(query, key, value, None),
+            scaling=0.3,
+            sliding_window=window,
+            position_ids=positions,
+        )
+        assert torch.allclose(out, expected.transpose(1, 2), atol=1e-6)
+
+
+def test_rows_of_a_batch_are_cut_too() -> None:
+    positions = torch.tensor([[3, 4, 0], [1, 2, 3]])  # the second goes on where nothing was before
+    assert bounds(positions).lengths == (2, 1, 3)
+
+
+def test_attention_that_varlen_has_not_is_refused() -> None:
+    tensors = [torch.zeros(1, 1, 2, 8)] * 3
+    with pytest.raises(ValueError, match="Identity comes with no position ids, softcap, expected"):
+        varlen_attention(torch.nn.Identity(), *tensors, None, softcap=30.0)
