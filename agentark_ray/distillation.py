@@ -13,6 +13,7 @@ from rich.console import Console
 
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.console import State, watch
+from agentark_ray.distill.embeddings import embeddings_missing
 from agentark_ray.label_rows import fingerprint, trace_files
 from agentark_ray.model_card import write_model_card
 from agentark_ray.models import weights_bytes
@@ -60,6 +61,7 @@ def distill(
     check_overrides(folder, config, MAY_DIFFER)
     name = name or "-".join(filter(None, (parent, config.distill.type)))
     student = Student(config, console, name, parent)
+    student.check()
     with folder.locked():
         todo = student.todo(student.open())
         folder.need_space(TRAINING_COPIES * (weights_bytes(student.model) or 0))
@@ -79,6 +81,11 @@ class Student(Workspace):
         super().__init__(config, console)
         self.name = check_name(name)
         self.parent = parent
+
+    def check(self) -> None:
+        """Raises ConfigError for what a student of this config needs and is not there."""
+        if missing := embeddings_missing(self.config.distill.curation.embeddings):
+            raise ConfigError(missing)
 
     @property
     def out(self) -> str:

@@ -46,6 +46,7 @@ class Run(Workspace):
         """
         all_shards(self.config.tasks, self.config.seed)
         local_models(self.config, self.model)
+        Student(self.config, self.console, own_name(self.config)).check()
         self.folder.need_space(self._expected_bytes())
 
     def _expected_bytes(self) -> int:

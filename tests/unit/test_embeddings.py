@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from agentark_ray.config import ConfigError, parse_config
 from agentark_ray.distill import embeddings
 from agentark_ray.distill.curate import curate
 from agentark_ray.distill.embeddings import EmbeddingLikeness
+from agentark_ray.pipeline import Run
 from agentark_ray.strategy import DaConfig
 from agentark_ray.tiny.path import tiny_model_path
 from tests.unit.debates import debate, said
@@ -46,8 +50,14 @@ def test_the_most_different_solutions_are_those_of_the_likeness() -> None:
     assert meant.diversity_after == pytest.approx(0.7)
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embeddings, "LIBRARY", "no_such_library")
+    values = [f"output={tmp_path}", "distill.curation.embeddings=some/model"]
+    run = Run(parse_config({}, values, "test"), Console())
+    with pytest.raises(ConfigError, match=r"some/model.*agentark-ray\[embeddings\]"):
+        run.check()
     assert embeddings.embeddings_missing(None) is None
     with pytest.raises(ImportError, match=r"some/model.*agentark-ray\[embeddings\]"):
         EmbeddingLikeness("some/model")
