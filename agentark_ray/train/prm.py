@@ -83,7 +83,7 @@ class StepScorer:
         about = json.loads(Path(folder, ABOUT).read_text())
         trust = about["trust_remote_code"]
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
-        backbone = AutoModel.from_config(config, dtype=torch.bfloat16, trust_remote_code=trust)
+        backbone = AutoModel.from_config(config, dtype=config.dtype, trust_remote_code=trust)
         model = ProcessRewardModel(backbone, about["projector_dim"])
         weights: dict[str, torch.Tensor] = {}
         for file in sorted(Path(folder).glob("*.safetensors")):

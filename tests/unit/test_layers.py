@@ -39,7 +39,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.losses", "train.advantages", "train.rewards", "train.policy", "train.schedule"),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("model_card", "workspace"),
+    ("model_card", "process_reward", "workspace"),
     ("distillation",),
     ("evaluation",),
     ("pipeline", "labelling", "cli_rows"),
