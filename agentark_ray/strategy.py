@@ -20,6 +20,9 @@ class CurationConfig(Section):
     """Share of a solution's runs of four words that were said before."""
     same_script: bool = True
     """Leave out solutions in a script the question does not use, e.g. Han for a Latin question."""
+    true_equations: bool = True
+    """Leave out right solutions that state a false equation of numbers, e.g. 5 - 2 = 4: they are
+    right by luck."""
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Likeness (Jaccard) at which two solutions of a question are one; 1 for equal words only."""
     embeddings: Annotated[str, Field(min_length=1)] | None = None

@@ -10,8 +10,9 @@
 - `confirm`, from an agent that was right and stayed so: the same prompt with its right draft -> no
   mistake, and the draft again. Without such rows a student learns that whoever is asked is wrong.
 
-The right solution of a `correct` row is the agent's own revision. If that speaks of other agents,
-which the student does not see, it is the fit solution of the question that is most like the draft.
+The right solution of a `correct` row is the agent's own revision. If that is not fit, because it
+speaks of other agents, which the student does not see, or is right by luck, it is the fit solution
+of the question that is most like the draft.
 """
 
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,7 @@ def _correction_row(
     question: Asked, found: Correction, fit: Sequence[Solution], settings: CurationConfig
 ) -> TrainingRow:
     draft, revision = found.draft.text, found.revision.text
-    if found.revision.fault(settings) is not None:
+    if found.revision.flaw(settings) is not None:
         own = step_shingles(draft)
         revision = max(fit, key=lambda solution: jaccard(own, solution.shingles)).text
     reviews = [one.text for one in found.reviews if one.fault(settings) is None]
@@ -145,7 +146,7 @@ def confirmations(question: Asked, config: DaConfig, alike: Likeness) -> list[Tr
         turns[0]
         for trace in question.held
         for turns in _kept_right(trace)
-        if turns[0].fault(config.curation) is None
+        if turns[0].flaw(config.curation) is None
     ]
     drafts.sort(key=lambda one: (-one.turn["mean_logprob"], one.text))
     chosen = most_different(alike([one.text for one in drafts]), config.confirmations)

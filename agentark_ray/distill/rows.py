@@ -25,6 +25,7 @@ class Drop(StrEnum):
     TOO_MANY_WORDS = "too_many_words"
     REPETITIVE = "repetitive"
     OTHER_SCRIPT = "other_script"  # not in the question's script
+    FALSE_EQUATION = "false_equation"  # right by luck, says an equation that does not hold
     REFERS = "refers_to_others"  # speaks of solutions that the student does not see
     DUPLICATE = "duplicate"  # the same words as a better solution of the question
     NEAR_DUPLICATE = "near_duplicate"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from agentark_ray.distill.equations import false_equation
 from agentark_ray.distill.rows import Drop
 from agentark_ray.distill.screen import fault
 from agentark_ray.distill.steps import step_texts
@@ -45,8 +46,14 @@ class Said:
         return self.turn["verdict"] == Verdict.CORRECT
 
     def fault(self, settings: CurationConfig) -> Drop | None:
-        """Why it is not fit to be learned, whatever its answer."""
+        """Why it is not fit to be shown, whatever its answer."""
         return fault(self.text, self.turn["finish_reason"], self.question, settings)
+
+    def flaw(self, settings: CurationConfig) -> Drop | None:
+        """Why it is not fit to be learned, although its answer is right."""
+        if found := self.fault(settings):
+            return found
+        return Drop.FALSE_EQUATION if settings.true_equations and _false(self.text) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ def right_solutions(said: Sequence[Said], settings: CurationConfig) -> list[Solu
             said=one,
             text=one.text,
             shingles=step_shingles(one.text),
-            dropped=one.fault(settings),
+            dropped=one.flaw(settings),
         )
         for one in ranked
     ]
@@ -85,6 +92,11 @@ def _rank(one: Said) -> tuple[Any, ...]:
 
 
 @lru_cache(512)  # agents that agree say the same words
+def _false(text: str) -> bool:
+    return false_equation(text) is not None
+
+
+@lru_cache(512)
 def step_shingles(text: str) -> frozenset[str]:
     """Shingles of words that do not reach from one step into the next."""
     return frozenset().union(*(shingles(words(step)) for step in step_texts(text)))

@@ -23,6 +23,7 @@ WORDS = {
     Drop.TOO_MANY_WORDS: "too many words",
     Drop.REPETITIVE: "repeats itself",
     Drop.OTHER_SCRIPT: "in another script than the question",
+    Drop.FALSE_EQUATION: "states a false equation",
     Drop.REFERS: "speaks of other agents",
     Drop.DUPLICATE: "same words as a better one",
     Drop.NEAR_DUPLICATE: "nearly a better one",
