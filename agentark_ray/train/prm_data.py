@@ -141,7 +141,8 @@ def write_steps(
 
 def _pack(folder: RunFolder, config: Config, model: str, base: str) -> None:
     pad_id = pad_id_of(load_tokenizer(config, model))
-    ray.data.read_parquet(folder.path(base, "steps"), columns=["held_out", "tokens"]).map_batches(
+    steps = ray.data.read_parquet(folder.path(base, "steps"))
+    steps.select_columns(["held_out", "tokens"]).map_batches(
         functools.partial(pack_steps, seq_len=config.distill.seq_len, pad_id=pad_id),
         batch_size=QUESTIONS_A_TASK,
         batch_format="pyarrow",

@@ -70,9 +70,8 @@ def evaluate_prm(folder: RunFolder, config: Config, model: str, name: str) -> di
     out, on_gpu = f"eval/{name}", config.gpus_per_engine > 0
     folder.remove(out, "scores")
     ray.data.DataContext.get_current().enable_progress_bars = False
-    ray.data.read_parquet(
-        folder.path("datasets", name, "steps"), columns=SOLUTIONS_SCHEMA.names
-    ).map_batches(
+    steps = ray.data.read_parquet(folder.path("datasets", name, "steps"))
+    steps.select_columns(SOLUTIONS_SCHEMA.names).map_batches(
         ScoreActor,
         fn_constructor_args=(folder, model, "cuda" if on_gpu else "cpu"),
         batch_size=QUESTIONS_A_BATCH,
