@@ -23,7 +23,6 @@ from agentark_ray.engine.remote import remove_groups
 from agentark_ray.engine.settings import refs_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.actor import DebateActor
-from agentark_ray.traces.asking import AskingActor
 from agentark_ray.traces.pool import asking_pool
 from agentark_ray.traces.read import trace_dataset
 from agentark_ray.traces.unique import duplicates
@@ -64,11 +63,12 @@ def ask_each_once(
     source: str,
     out: str,
     key: str,
-    actor: "partial[AskingActor]",
+    actor: "partial[Any]",
 ) -> None:
     """Let actors turn each row of the Parquet files `source` into one of the folder `out`, once.
 
-    Rows whose `key` is in `out` already are left out. `actor` has all arguments of its class.
+    Rows whose `key` is in `out` already are left out. `actor` is a subclass of AskingActor with all
+    arguments of its constructor.
     """
     pool = asking_pool(config, refs)
     context = DataContext.get_current()
