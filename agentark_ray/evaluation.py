@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from agentark_ray.distillation import TRANSCRIPTS
 from agentark_ray.evaluate.examples import read_examples
 from agentark_ray.evaluate.report import render_report
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.model_card import write_model_card
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.students import OWN_ARM, Record, arm_of, records, trained
+from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
 from agentark_ray.traces.generate import trace_dataset
 from agentark_ray.traces.requests import Plan
 from agentark_ray.train.objective import loss_curve

@@ -10,12 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from agentark_ray.config import Config, ConfigError
-from agentark_ray.distillation import TRAINING_COPIES, Student
+from agentark_ray.distillation import TRAINING_COPIES, make
 from agentark_ray.engine.make import local_models
 from agentark_ray.evaluation import SUMMARY, answer, students_now, write_report
 from agentark_ray.models import template_hash, weights_bytes
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
+from agentark_ray.student import Student
 from agentark_ray.students import (
     OWN_ARM,
     arm_of,
@@ -140,7 +141,7 @@ def generate(run: Run) -> Figures:
 
 def distill(run: Run) -> Figures:
     """The run's own student, by the config's strategy."""
-    record = Student(run.config, run.console, own_name(run.config)).execute()
+    record = make(Student(run.config, run.console, own_name(run.config)))
     return {"student": record["name"], "steps": record["stages"]["train"]["steps"]}
 
 

@@ -25,6 +25,7 @@ from agentark_ray.strategy import StrategyConfig
 Record = dict[str, Any]
 
 OWN_ARM = "student"
+TRANSCRIPTS = "eval/transcripts"  # of every arm, in folders by their names
 MAY_DIFFER = ("distill.", "train.")  # what a student may have of its own
 # Names of arms, and of requests that are no student's.
 RESERVED = ("single", "self_consistency", "debate", OWN_ARM, "base", "train", "samples")
@@ -37,7 +38,7 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: it cannot be a student's.
     """
-    if not _NAME.fullmatch(name) or name.endswith(("_check", ".json")):
+    if not _NAME.fullmatch(name) or name.endswith(("_check", "-prm", ".json")):
         raise ConfigError(f"--name {name!r}: expected up to 64 letters, digits and ._-")
     if name in RESERVED:
         raise ConfigError(f"--name {name!r}: is the name of an arm; choose another one")
