@@ -95,6 +95,16 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _four_bits_need_a_gpu(self) -> "Config":
+        lora = self.train.lora
+        if lora and lora.base_bits and not self.gpus_per_engine:
+            raise ValueError(
+                f"train.lora.base_bits={lora.base_bits} needs GPUs (bitsandbytes runs on CUDA), got"
+                " gpus_per_engine=0"
+            )
+        return self
+
     @property
     def own_models(self) -> tuple[str, ...]:
         """Names of the models that the run itself loads; those at endpoints are not among them."""

@@ -1,4 +1,4 @@
-"""A random model of 3.3M parameters that answers with digits for ever: every answer has one length.
+"""A random model, 3.3M parameters by default, that answers with digits for ever, at one length.
 
 Its weights are random, so a forward pass costs what a trained model of this size costs. Only the
 output layer is made: hidden dimension 0 is large for every token, and all rows but those of the ten
@@ -19,18 +19,24 @@ from benchmarks.common import CONTEXT
 DIGITS = "0123456789"
 
 
-def make_random_model(folder: Path, seed: int = 0) -> int:
-    """Write the model with the tiny model's tokenizer and chat template; its parameters."""
+def make_random_model(folder: Path, seed: int = 0, **sizes: int) -> int:
+    """Write the model with the tiny model's tokenizer and chat template; its parameters.
+
+    `sizes` are fields of Qwen3Config that differ.
+    """
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_path(), model_max_length=CONTEXT)
+    own = {
+        "hidden_size": 256,
+        "intermediate_size": 704,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+    }
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
+        **{**own, **sizes},
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,

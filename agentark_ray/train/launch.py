@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -15,9 +16,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import beside_driver, need_resources
+from agentark_ray.train.check import expected_memory
+from agentark_ray.train.checkpoint import check_resumable
 from agentark_ray.train.loop import NonFinite, train_worker
 from agentark_ray.train.objective import Objective, TrainJob
 from agentark_ray.train.sft import Sft
+
+MEMORY = "memory.json"  # in checkpoints/NAME: what a training was expected to need, in bytes
 
 
 @ray.remote(num_cpus=0)
@@ -66,13 +71,17 @@ def train_model(
     `name` is unique in the run; `data` and `out` are paths in its folder.
 
     Raises:
-        ConfigError: the cluster is too small; Ray Train would wait for ever.
+        ConfigError: the cluster is too small, Ray Train would wait for ever; the settings do not
+            fit the model; a checkpoint is there that cannot be read with them.
         NonFinite: training diverged; it would do so again, so it is not tried again.
         ray.train.TrainingFailedError: workers failed more than `train.max_failures` times.
     """
     workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
     resources = {"CPU": config.train.cpus_per_worker, **({"GPU": 1} if on_gpu else {})}
     need_resources(f"train.workers={workers}", {k: workers * v for k, v in resources.items()})
+    check_resumable(folder, name, config.train)
+    memory = expected_memory(config, model)
+    folder.write_json({**asdict(memory), "words": memory.words()}, "checkpoints", name, MEMORY)
     job = TrainJob(
         folder=folder,
         config=config,

@@ -13,12 +13,13 @@ from typing import Any
 import ray.train
 import torch
 import torch.distributed
-from safetensors.torch import save_file
 
 from agentark_ray.train import checkpoint
+from agentark_ray.train.export import write_model
+from agentark_ray.train.lora import add_adapters
 from agentark_ray.train.objective import Batch, Objective, TrainJob
 from agentark_ray.train.schedule import learning_rate
-from agentark_ray.train.zero import full_weights, start_engine
+from agentark_ray.train.zero import peak_memory_bytes, split_from_the_start, start_engine
 
 
 class NonFinite(RuntimeError):
@@ -40,11 +41,15 @@ def train_worker(job: TrainJob) -> None:
 def _train(job: TrainJob) -> None:
     torch.manual_seed(job.config.seed)
     train, objective = job.config.train, job.objective(job)
-    model: Any = objective.build()
+    workers = torch.distributed.get_world_size()
+    with split_from_the_start(train, workers, job.on_gpu):
+        model: Any = objective.build()
+    if train.lora:
+        add_adapters(model, train.lora)
     if train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
-    engine = start_engine(model, train, torch.distributed.get_world_size(), job.on_gpu)
+    engine = start_engine(model, train, workers, job.on_gpu, universal=checkpoint.resized())
     history = checkpoint.resume(engine)
     objective.start(engine, len(history))
     for step in range(len(history), objective.steps):
@@ -52,7 +57,7 @@ def _train(job: TrainJob) -> None:
         if engine.global_rank == 0:
             ray.get(job.progress.put.remote(step + 1, objective.steps, history[-1]))
         if (step + 1) % train.checkpoint_every == 0 or step + 1 == objective.steps:
-            checkpoint.save(engine, history)
+            checkpoint.save(engine, train, history)
     _export(engine, job, objective, history)
 
 
@@ -74,6 +79,7 @@ def _step(engine: Any, job: TrainJob, objective: Objective, step: int) -> dict[s
         "lr": rate,
         "grad_norm": _grad_norm(engine, step),
         "weight": weight,
+        "peak_memory_gb": peak_memory_bytes(engine) / 1e9,
         **objective.end_step(engine, step),
     }
     return {**figures, "tokens_per_s": tokens / (time.perf_counter() - started)}
@@ -118,13 +124,15 @@ def _grad_norm(engine: Any, step: int) -> float:
 
 def _export(engine: Any, job: TrainJob, objective: Objective, history: Sequence[Any]) -> None:
     """Write the model as safetensors with its configuration, and the loss curve, from rank 0."""
-    weights = full_weights(engine, job.config.train.zero_stage)
+    shard_bytes = int(job.config.train.export_shard_gb * 1e9)
     if engine.global_rank == 0:
 
         def write(path: str) -> None:
-            save_file(weights, f"{path}/model.safetensors", metadata={"format": "pt"})
+            write_model(engine.module, path, shard_bytes)
             objective.save_config(path)
 
         job.folder.write_directory(write, job.out)
         job.folder.write_json(list(history), *job.curve)
+    else:
+        write_model(engine.module, None, shard_bytes)
     torch.distributed.barrier()
