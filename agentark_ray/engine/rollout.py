@@ -81,6 +81,27 @@ class RolloutEngine(VllmEngine):
             self._version, self._paused = version, False
             self._change.notify_all()
 
+    async def join_transfer(self, info: dict[str, Any]) -> None:
+        """Join the group over which a trainer sends weights (NCCL)."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=info))
+
+    async def begin_update(self) -> None:
+        """Pause, and expect weights; `go_on` ends the pause."""
+        await self.pause()
+        await self.llm.start_weight_update()
+
+    async def receive(self, info: Any) -> None:
+        """Receive the parameters that `info` describes, while the trainer sends them."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=info))
+
+    async def end_update(self) -> None:
+        """All parameters have come."""
+        await self.llm.finish_weight_update()
+
 
 def _rollout(sampled: Any, version: int) -> Rollout:
     chosen = zip(sampled.token_ids, sampled.logprobs, strict=True)
