@@ -87,12 +87,24 @@ class RunFolder:
         self.filesystem.move(temporary, self.inner(*parts))
 
     def write_directory(self, write: Callable[[str], None], *parts: str) -> None:
-        """Let `write` fill a local folder and put that here, in place of what was there."""
-        with tempfile.TemporaryDirectory() as local:
-            write(local)
+        """Let `write` fill a local folder and put that here, in place of what was there.
+
+        In a local run folder it is filled on the same disk and moved, not copied.
+        """
+        if self.is_local:
+            os.makedirs(os.path.dirname(self.inner(*parts)), exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".write-", dir=self.uri if self.is_local else None
+        ) as temporary:
+            filled = f"{temporary}/filled"
+            os.mkdir(filled)
+            write(filled)
             self.remove(*parts)
+            if self.is_local:
+                os.rename(filled, self.inner(*parts))
+                return
             self.filesystem.create_dir(self.inner(*parts))
-            fs.copy_files(local, self.inner(*parts), destination_filesystem=self.filesystem)
+            fs.copy_files(filled, self.inner(*parts), destination_filesystem=self.filesystem)
 
     def open(self, config: Config, model: str) -> dict[str, Any]:
         """The manifest, made if the folder is new.

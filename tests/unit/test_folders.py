@@ -73,11 +73,20 @@ def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
 
     def write(name: str) -> None:
-        folder.write_directory(lambda path: (Path(path) / name).touch(), "student")
+        folder.write_directory(lambda path: (Path(path) / name).touch(), "students/one")
 
     write("old")
     write("new")
-    assert os.listdir(tmp_path / "student") == ["new"]
+    assert os.listdir(tmp_path / "students" / "one") == ["new"]
+    assert os.listdir(tmp_path) == ["students"]  # nothing is left of where it was filled
+    with pytest.raises(ZeroDivisionError):
+        folder.write_directory(write_half, "students/one")
+    assert os.listdir(tmp_path / "students" / "one") == ["new"]
+
+
+def write_half(path: str) -> None:
+    (Path(path) / "half").touch()
+    raise ZeroDivisionError
 
 
 def test_attempts_add_up_whatever_ends_them(tmp_path: Path) -> None:
