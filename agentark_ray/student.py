@@ -64,7 +64,9 @@ class Student(Workspace):
         """Train, with progress; the figures of all steps."""
         progress = start_progress()
         with watch(self.console, title, lambda: steps_of(progress, self.on_gpu)):
-            train_model(self.folder, self.config, self.start, progress, name=name, **job)
+            train_model(
+                self.folder, self.config, self.start, progress, name=name, say=self.say, **job
+            )
         return self.folder.read_json(*loss_curve(name))
 
 

@@ -1,5 +1,6 @@
 """What can be known to be wrong with a training before its workers start, and what it will need."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from agentark_ray.config import Config, ConfigError
@@ -14,6 +15,9 @@ def expected_memory(config: Config, model: str) -> MemoryEstimate:
     """
     from transformers import AutoConfig
 
+    lora = config.train.lora
+    if lora and lora.base_bits and not find_spec("bitsandbytes"):
+        raise ConfigError("train.lora.base_bits=4 needs the package bitsandbytes, which is missing")
     trust = config.engine.trust_remote_code
     found = AutoConfig.from_pretrained(model, trust_remote_code=trust)
     check_exportable(found)

@@ -65,10 +65,12 @@ def train_model(
     name: str,
     data: str,
     out: str,
+    say: Callable[[str], object] | None = None,
 ) -> None:
     """Train `model` on what is in `data` and export it to `out`; resumes if stopped before.
 
-    `name` is unique in the run; `data` and `out` are paths in its folder.
+    `name` is unique in the run; `data` and `out` are paths in its folder. `say` is told what is
+    expected to be needed of memory.
 
     Raises:
         ConfigError: the cluster is too small, Ray Train would wait for ever; the settings do not
@@ -81,6 +83,8 @@ def train_model(
     need_resources(f"train.workers={workers}", {k: workers * v for k, v in resources.items()})
     check_resumable(folder, name, config.train)
     memory = expected_memory(config, model)
+    if say:
+        say(f"{name}: expected to need {memory.words()}")
     folder.write_json({**asdict(memory), "words": memory.words()}, "checkpoints", name, MEMORY)
     job = TrainJob(
         folder=folder,

@@ -13,6 +13,7 @@ import torch
 from agentark_ray.config import Config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.train.attention import implementation
+from agentark_ray.train.lora import four_bit_settings
 
 # Of one forward pass, on the worker's device. `input_ids` and `position_ids` are there, [B, T] and
 # without padding: the rate and the work of a step are counted by them. `rows`, if there, says what
@@ -46,8 +47,14 @@ class TrainJob:
         return {"bf16": torch.bfloat16, "fp32": torch.float32}[self.config.train.dtype]
 
     def model_settings(self) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that the configuration decides."""
+        """Arguments of `from_pretrained` that the configuration decides.
+
+        Raises:
+            ConfigError: 4 bits are asked for and cannot be had here.
+        """
+        lora = self.config.train.lora
         return {
+            **(four_bit_settings(self.dtype) if lora and lora.base_bits else {}),
             "dtype": self.dtype,
             "attn_implementation": implementation(self.config.train.attention),
             "use_safetensors": True,

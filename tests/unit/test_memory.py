@@ -1,8 +1,10 @@
 """Estimates of memory, by hand and by DeepSpeed, and the settings for 8 GPUs of 80 GB."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
+import torch
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
@@ -10,6 +12,7 @@ from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
 from agentark_ray.config import Config, ConfigError, load_config, parse_config
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.train.check import check_exportable, expected_memory
+from agentark_ray.train.lora import four_bit_settings
 from agentark_ray.train.memory import ModelShape, activation_bytes, estimate_memory, model_shape
 from agentark_ray.train_config import TrainConfig
 from tests.unit.test_layers import ROOT
@@ -142,6 +145,15 @@ def test_what_training_the_shipped_model_needs() -> None:
     assert found.states == 20 * parameters
     layer = 24 * 192 + 4 * (256 + 128) + 8 * 512
     assert found.activations == 4 * 512 * (4 * layer + 10 * 660)
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_four_bits_without_their_package_are_refused() -> None:
+    config = parse_config({}, ["train.lora.base_bits=4", "gpus_per_engine=1"], "test")
+    with pytest.raises(ConfigError, match="needs the package bitsandbytes, which is missing"):
+        expected_memory(config, str(tiny_model_path()))
+    with pytest.raises(ConfigError, match="base_bits=4 needs the package bitsandbytes"):
+        four_bit_settings(torch.bfloat16)
 
 
 def test_a_mixture_of_experts_is_refused() -> None:
