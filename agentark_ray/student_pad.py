@@ -18,6 +18,7 @@ from agentark_ray.student import (
     training_figures,
 )
 from agentark_ray.students import Record
+from agentark_ray.train.grpo_training import grpo_config, load_step_scorer, train_grpo
 from agentark_ray.train.launch import start_progress
 from agentark_ray.train.objective import loss_curve
 from agentark_ray.workspace import Figures, remote
@@ -72,8 +73,6 @@ def _prm_figures(found: Mapping[str, Any]) -> Figures:
 
 def train_pad(student: Student, record: Record) -> Figures:
     """GRPO on the training questions, with rewards of the grader and of the reward model."""
-    from agentark_ray.train.grpo_training import load_step_scorer, train_grpo
-
     record.setdefault("traces", remote(lineage, student.folder))
     load = None
     if grpo_of(student).process_weight:
@@ -107,7 +106,12 @@ def grpo_of(student: Student) -> GrpoConfig:
 
 
 def pad(student: Student) -> dict[str, Stage]:
-    """The stages; without those of a reward model if nothing asks it."""
+    """The stages; without those of a reward model if nothing asks it.
+
+    Raises:
+        ConfigError: settings do not agree.
+    """
+    grpo_config(student.config)
     learn: dict[str, Stage] = {"train": train_pad}
     if not grpo_of(student).process_weight:
         return learn
