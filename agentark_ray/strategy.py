@@ -56,6 +56,9 @@ class DaConfig(StrategyConfig):
     type: Literal["da"]
     trajectories: Annotated[int, Field(ge=1, le=64)] = 3
     """Right solutions of a question at most, as different as possible."""
+    drafts: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the questions that also give rows with a draft, chosen by a hash of their ids; where
+    there were many such rows a student solved less."""
     corrections: Annotated[int, Field(ge=0, le=64)] = 2
     """Rows of a question at most in which a wrong draft is corrected."""
     confirmations: Annotated[int, Field(ge=0, le=64)] = 1

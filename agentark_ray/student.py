@@ -14,6 +14,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import TRANSCRIPTS, Record, arm_of, check_name, open_record
 from agentark_ray.train.launch import start_progress, train_model
 from agentark_ray.train.objective import loss_curve
+from agentark_ray.train.tracking import check_trackers
 from agentark_ray.workspace import Figures, Workspace
 
 
@@ -31,6 +32,7 @@ class Student(Workspace):
         """Raises ConfigError for what a student of this config needs and is not there."""
         if missing := embeddings_missing(self.config.distill.curation.embeddings):
             raise ConfigError(missing)
+        check_trackers(self.config)
 
     @property
     def out(self) -> str:

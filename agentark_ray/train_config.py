@@ -61,6 +61,11 @@ class TrainConfig(Section):
     """Compute activations again in the backward pass instead of holding them."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     """Optimizer steps between checkpoints."""
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        Field(json_schema_extra=OPERATIONAL),
+    ] = ("tensorboard",)
+    """Where figures of steps go besides steps.jsonl; keys and servers come from the environment."""
     max_failures: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 2
     """Worker crashes after which training gives up."""
     export_shard_gb: Annotated[float, Field(gt=0, json_schema_extra=OPERATIONAL)] = 4.0
@@ -86,6 +91,6 @@ class TrainConfig(Section):
             raise ValueError("offload=optimizer needs zero_stage 1, 2 or 3, got 0")
         if self.lora and self.lora.base_bits and self.zero_stage == 3:
             raise ValueError(
-                "lora.base_bits=4 needs zero_stage 0, 1 or 2, got 3: weights of 4 bits are not split"
+                "lora.base_bits=4 needs zero_stage 0, 1 or 2, got 3 (4-bit weights are not split)"
             )
         return self

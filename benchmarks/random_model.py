@@ -19,14 +19,14 @@ from benchmarks.common import CONTEXT
 DIGITS = "0123456789"
 
 
-def make_random_model(folder: Path, seed: int = 0, **sizes: int) -> int:
+def make_random_model(folder: Path, seed: int = 0, **sizes: Any) -> int:
     """Write the model with the tiny model's tokenizer and chat template; its parameters.
 
     `sizes` are fields of Qwen3Config that differ.
     """
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_path(), model_max_length=CONTEXT)
-    own = {
+    own: dict[str, Any] = {
         "hidden_size": 256,
         "intermediate_size": 704,
         "num_hidden_layers": 4,

@@ -10,6 +10,9 @@
 - `confirm`, from an agent that was right and stayed so: the same prompt with its right draft -> no
   mistake, and the draft again. Without such rows a student learns that whoever is asked is wrong.
 
+How to check a draft is learned from few questions; more take the place of what is learned about
+solving. So only a share of the questions (`drafts`), by a hash of their ids, has rows with a draft.
+
 The right solution of a `correct` row is the agent's own revision. If that is not fit, because it
 speaks of other agents, which the student does not see, or is right by luck, it is the fit solution
 of the question that is most like the draft.
@@ -27,6 +30,7 @@ from agentark_ray.distill.step_labels import shared_steps
 from agentark_ray.distill.steps import step_texts
 from agentark_ray.similar import jaccard
 from agentark_ray.strategy import CurationConfig, DaConfig
+from agentark_ray.tasks.base import content_id, is_held_out
 from agentark_ray.types import Role, Verdict
 
 WRONG_STEP = "This step is wrong: {}"
@@ -45,12 +49,15 @@ def material(question: Asked) -> Material | Drop:
 def rows(
     question: Asked, fit: Sequence[Solution], config: DaConfig, alike: Likeness
 ) -> list[TrainingRow]:
-    """Solutions, then corrections, then confirmations."""
+    """Solutions; then, of some questions, corrections and confirmations."""
     if not fit:
         return []
     chosen = most_different(alike([solution.text for solution in fit]), config.trajectories)
+    solve = [_row(question, RowKind.SOLVE, None, fit[i].text) for i in chosen]
+    if not is_held_out(content_id("drafts", question.question_id), config.drafts):
+        return solve
     return [
-        *(_row(question, RowKind.SOLVE, None, fit[i].text) for i in chosen),
+        *solve,
         *corrections(question, fit, config, alike),
         *confirmations(question, config, alike),
     ]

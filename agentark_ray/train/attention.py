@@ -108,16 +108,19 @@ def _kernel(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
+    query, key, value = flat
     longest = max(where.lengths)
     out = varlen_attn(
-        *flat,
+        query,
+        key,
+        value,
         where.edges,
         where.edges,
         longest,
         longest,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=flat[0].shape[1] != flat[1].shape[1],
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     assert isinstance(out, torch.Tensor)
     return out

@@ -23,6 +23,7 @@ class Figures:
     def __init__(self) -> None:
         self._round: Counter[str] = Counter()
         self._versions = {"version": 0, "version_lag": 0}
+        self._last = time.perf_counter()
         self.begin_step()
 
     def begin_step(self) -> None:
@@ -69,12 +70,15 @@ class Figures:
         names = (*_ROUND, *_STEP)
         counted = {**self._round, **self._sums}
         sums = _reduce([float(counted.get(name, 0.0)) for name in names], engine, "SUM")
-        peaks = _reduce([self._mismatch_max, *self._seconds.values()], engine, "MAX")
+        now = time.perf_counter()
+        whole, self._last = now - self._last, now
+        peaks = _reduce([self._mismatch_max, whole, *self._seconds.values()], engine, "MAX")
         return {
             **means(dict(zip(names, sums, strict=True))),
             "mismatch_max": peaks[0],
             **self._versions,
-            **{f"{part}_s": value for part, value in zip(PARTS, peaks[1:], strict=True)},
+            "step_s": peaks[1],  # since the last step ended, with all that the loop does
+            **{f"{part}_s": value for part, value in zip(PARTS, peaks[2:], strict=True)},
         }
 
 

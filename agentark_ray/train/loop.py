@@ -17,13 +17,12 @@ import torch.distributed
 from agentark_ray.train import checkpoint
 from agentark_ray.train.export import write_model
 from agentark_ray.train.lora import add_adapters
+from agentark_ray.train.nonfinite import NonFinite, nonfinite
 from agentark_ray.train.objective import Batch, Objective, TrainJob
 from agentark_ray.train.schedule import learning_rate
+from agentark_ray.train.tracking import start_trackers
+from agentark_ray.train.work import Work, mfu, pairs_of, work_of
 from agentark_ray.train.zero import peak_memory_bytes, split_from_the_start, start_engine
-
-
-class NonFinite(RuntimeError):
-    """The loss or a gradient is not finite; the weights were not changed by it."""
 
 
 def train_worker(job: TrainJob) -> None:
@@ -49,19 +48,29 @@ def _train(job: TrainJob) -> None:
     if train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
+    work = work_of(model)
     engine = start_engine(model, train, workers, job.on_gpu, universal=checkpoint.resized())
     history = checkpoint.resume(engine)
     objective.start(engine, len(history))
+    trackers = start_trackers(job, history) if engine.global_rank == 0 else []
     for step in range(len(history), objective.steps):
-        history.append(_step(engine, job, objective, step))
+        history.append(_step(engine, job, objective, work, step))
+        for tracker in trackers:
+            tracker.log(history[-1])
         if engine.global_rank == 0:
             ray.get(job.progress.put.remote(step + 1, objective.steps, history[-1]))
         if (step + 1) % train.checkpoint_every == 0 or step + 1 == objective.steps:
             checkpoint.save(engine, train, history)
+            for tracker in trackers:
+                tracker.flush()
+    for tracker in trackers:
+        tracker.close()
     _export(engine, job, objective, history)
 
 
-def _step(engine: Any, job: TrainJob, objective: Objective, step: int) -> dict[str, float]:
+def _step(
+    engine: Any, job: TrainJob, objective: Objective, work: Work, step: int
+) -> dict[str, float]:
     """One optimizer step; its figures."""
     started = time.perf_counter()
     train = job.config.train
@@ -69,42 +78,66 @@ def _step(engine: Any, job: TrainJob, objective: Objective, step: int) -> dict[s
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
     batches = objective.batches(engine, step)
-    tokens = sum(batch["input_ids"].numel() for batch in batches)
-    tokens, weight = _over_workers([tokens, sum(map(objective.weight, batches))], engine)
-    means = _accumulate(engine, objective, batches, weight, step)
-    engine.step()
+    weight, tokens, targets, pairs = sizes(objective, batches, engine)
+    means, losses = accumulate(engine, objective, batches, weight)
+    if not math.isfinite(means["loss"]):
+        raise nonfinite(job, step, f"the loss is {means['loss']}", batches, losses)
+    norm = take_step(engine)
+    if not math.isfinite(norm):
+        raise nonfinite(job, step, f"the gradient's norm is {norm}", batches, losses)
     figures = {
         "step": step + 1,
         **means,
         "lr": rate,
-        "grad_norm": _grad_norm(engine, step),
+        "grad_norm": norm,
         "weight": weight,
         "peak_memory_gb": peak_memory_bytes(engine) / 1e9,
         **objective.end_step(engine, step),
     }
-    return {**figures, "tokens_per_s": tokens / (time.perf_counter() - started)}
+    seconds = time.perf_counter() - started
+    return figures | _rates(job, tokens, work.flops(tokens, targets, pairs), seconds)
 
 
-def _accumulate(
-    engine: Any, objective: Objective, batches: Sequence[Batch], weight: float, step: int
-) -> dict[str, float]:
-    """All gradients of one optimizer step; the mean loss and figures. The caller takes the step.
+def sizes(objective: Objective, batches: Sequence[Batch], engine: Any) -> list[float]:
+    """What the batches of all workers count for, their tokens, targets and attended pairs."""
+    mine = [
+        sum(map(objective.weight, batches)),
+        sum(batch["input_ids"].numel() for batch in batches),
+        sum(len(batch["targets"]) for batch in batches if "targets" in batch),
+        pairs_of(batches),
+    ]
+    return _over_workers(mine, engine)
 
-    Raises:
-        NonFinite: the loss is not finite.
+
+def _rates(job: TrainJob, tokens: float, flops: float, seconds: float) -> dict[str, float]:
+    """Seconds, tokens a second of all workers and, on a known GPU in bfloat16, MFU."""
+    rates = {"seconds": seconds, "tokens_per_s": tokens / seconds}
+    if job.on_gpu and job.config.train.dtype == "bf16":
+        workers = torch.distributed.get_world_size()
+        share = mfu(flops, seconds, workers, torch.cuda.get_device_name())
+        return rates if share is None else {**rates, "mfu": share}
+    return rates
+
+
+def accumulate(
+    engine: Any, objective: Objective, batches: Sequence[Batch], weight: float
+) -> tuple[dict[str, float], list[float]]:
+    """All gradients of one optimizer step. The caller takes the step.
+
+    Returns:
+        The means of loss and figures over all workers, and this worker's losses, one a batch.
     """
-    # DeepSpeed averages over workers and divides by its accumulation steps; ours is a sum.
-    scale = engine.gradient_accumulation_steps() * torch.distributed.get_world_size() / weight
+    scale = torch.distributed.get_world_size() / weight  # DeepSpeed averages over workers
     sums: Counter[str] = Counter()
+    losses = []
     for number, batch in enumerate(batches, start=1):
         engine.set_gradient_accumulation_boundary(number == len(batches))
         loss, figures = objective.loss(engine, batch)
-        engine.backward(loss * scale)
-        sums.update({"loss": loss.item(), **figures})
+        engine.backward(loss * scale, scale_wrt_gas=False)
+        losses.append(loss.item())
+        sums.update({"loss": losses[-1], **figures})
     means = {k: v / weight for k, v in zip(sums, _over_workers(sums.values(), engine), strict=True)}
-    if not math.isfinite(means["loss"]):
-        raise NonFinite(f"step {step + 1}: the loss is {means['loss']}; no weight was changed")
-    return means
+    return means, losses
 
 
 def _over_workers(values: Iterable[float], engine: Any) -> list[float]:
@@ -114,12 +147,17 @@ def _over_workers(values: Iterable[float], engine: Any) -> list[float]:
     return tensor.tolist()
 
 
-def _grad_norm(engine: Any, step: int) -> float:
-    """The gradient's norm before clipping; DeepSpeed skips the step if it is not finite."""
-    norm = float(engine.get_global_grad_norm() or 0.0)
-    if engine.skipped_steps or not math.isfinite(norm):
-        raise NonFinite(f"step {step + 1}: the gradient's norm is {norm}; the step was not taken")
-    return norm
+def take_step(engine: Any) -> float:
+    """The gradient's norm before clipping. If it is not finite the step is not taken."""
+    norm = 0.0
+    if not hasattr(engine.optimizer, "overflow"):  # ZeRO 0 in float32: DeepSpeed does not look
+        grads = [p.grad for p in engine.module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        if not math.isfinite(norm):
+            return norm
+    engine.step()
+    norm = float(engine.get_global_grad_norm() or norm)
+    return math.nan if engine.skipped_steps and math.isfinite(norm) else norm
 
 
 def _export(engine: Any, job: TrainJob, objective: Objective, history: Sequence[Any]) -> None:

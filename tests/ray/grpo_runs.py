@@ -1,12 +1,13 @@
 """What tests of GRPO share: a run folder with questions, a planted reward, a training."""
 
 from pathlib import Path
+from typing import Any
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.requests import write_questions
-from agentark_ray.train.group_scores import Grade, Row
+from agentark_ray.train.group_scores import Grade, Grading, Row
 from agentark_ray.train.grpo_training import train_grpo
 from agentark_ray.train.launch import start_progress
 from agentark_ray.train.objective import loss_curve
@@ -41,8 +42,10 @@ def count_nines(row: Row, rollout: Rollout) -> Grade:
     return Grade(value=min(10, rollout.text.count("9")) / 10, answered=True)
 
 
-def train(folder: RunFolder, config: Config, grade: object = count_nines) -> list[dict[str, float]]:
+def train(
+    folder: RunFolder, config: Config, grade: Grading | None = count_nines
+) -> list[dict[str, float]]:
     """Train the tiny model; the figures of every step."""
-    how = {"grade": grade} if grade else {}
+    how: dict[str, Any] = {"grade": grade} if grade else {}
     train_grpo(folder, config, TINY, start_progress(), name="grpo", out="students/grpo", **how)
     return folder.read_json(*loss_curve("grpo"))

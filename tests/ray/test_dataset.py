@@ -64,7 +64,7 @@ def rows_of(folder: RunFolder, name: str) -> list[dict[str, Any]]:
 
 def test_a_question_gives_several_rows_and_what_fits_is_packed(tmp_path: Path) -> None:
     traces = [*(trace(i) for i in range(40)), trace(7) | {"question_id": "again"}]
-    folder, config = prepared(tmp_path, traces, "distill={type: da, seq_len: 160}")
+    folder, config = prepared(tmp_path, traces, "distill={type: da, seq_len: 160, drafts: 1}")
     card = build_dataset(folder, config, TINY, "da")
     wanted = {
         t["question_id"]: curate([t], config.distill, "da", t["question_id"] == "again")

@@ -29,8 +29,8 @@ def rsft(*traces: dict[str, Any]) -> Curated:
     return built(RsftConfig(), *traces)
 
 
-def da(*traces: dict[str, Any], **values: int) -> Curated:
-    return built(DaConfig(type="da", **values), *traces)  # type: ignore[arg-type]
+def da(*traces: dict[str, Any], **values: float) -> Curated:
+    return built(DaConfig.model_validate({"type": "da", "drafts": 1, **values}), *traces)
 
 
 def rft(*traces: dict[str, Any], trajectories: int = 3) -> Curated:
@@ -217,6 +217,19 @@ def test_da_never_learns_from_a_question_that_nobody_solved() -> None:
     assert da(debate([said(GOOD, "timeout"), said(SLIP, WRONG)])).dropped is Drop.TIMEOUT
 
 
+def test_a_share_of_the_questions_has_rows_with_a_draft() -> None:
+    trace = debate([said("a 1"), said("b 2", WRONG)], [said("a 1"), said("b 1")])
+    kinds = [
+        {row.kind for row in da({**trace, "question_id": f"q{i}"}, drafts=0.25).rows}
+        for i in range(400)
+    ]
+    some = sum(found == {RowKind.SOLVE, RowKind.CORRECT, RowKind.CONFIRM} for found in kinds)
+    assert 70 < some < 130
+    assert sum(found == {RowKind.SOLVE} for found in kinds) == 400 - some
+    again = [da({**trace, "question_id": f"q{i}"}, drafts=0.25).rows for i in range(9)]
+    assert [{row.kind for row in rows} for rows in again] == kinds[:9]  # nothing but the id decides
+
+
 def test_rft_takes_first_answers_only() -> None:
     trace = debate(
         [said(GOOD, logprob=-0.5), said(SLIP, WRONG), said("b 4", role="negative")],
@@ -254,7 +267,9 @@ def test_rft_has_at_most_as_many_rows_as_asked() -> None:
     assert len(targets(rft(debate([said(t) for t in texts]), trajectories=2))) == 2
 
 
-@pytest.mark.parametrize("config", [RsftConfig(), DaConfig(type="da"), RftConfig(type="rft")])
+@pytest.mark.parametrize(
+    "config", [RsftConfig(), DaConfig(type="da", drafts=1), RftConfig(type="rft")]
+)
 def test_rows_do_not_depend_on_the_order_of_debates_and_turns(config: StrategyConfig) -> None:
     rng = random.Random(3)
     texts = [(GOOD, RIGHT), (OTHER, RIGHT), (SLIP, WRONG), (ASTRAY, WRONG)]

@@ -78,7 +78,7 @@ def stored(config: Any, *traces: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_card_by_hand() -> None:
-    config = DaConfig(type="da")
+    config = DaConfig(type="da", drafts=1)
     rows = [
         stored(config, debate([said(GOOD), said(SLIP, WRONG)], [said(GOOD), said(GOOD)])),
         stored(config, debate([said("so 4"), said("it is 4"), said("so 4")], question_id="q2")),
@@ -140,7 +140,7 @@ def test_a_control_tells_what_it_spent() -> None:
 
 
 def test_a_card_is_a_sum_of_its_parts() -> None:
-    config = DaConfig(type="da")
+    config = DaConfig(type="da", drafts=1)
     rows = [
         stored(config, debate([said(GOOD), said(SLIP, WRONG)], [said("so 4"), said(GOOD)])),
         stored(config, debate([said("so 4"), said("it is 4")])),
@@ -158,7 +158,7 @@ def test_the_recommendation_needs_no_rows() -> None:
     traces = [debate([said(GOOD), said(SLIP, WRONG)], [said(GOOD), said(GOOD)])] * 3
     questions = [asked([trace]) for trace in traces]
     counts = count_debates(debates_row(question, facts(question)) for question in questions)
-    rows = [stored(DaConfig(type="da"), trace) for trace in traces]
+    rows = [stored(DaConfig(type="da", drafts=1), trace) for trace in traces]
     assert card(counts)["recommended"] == card(count(rows))["recommended"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
+from torch._C._distributed_c10d import HashStore
 
 from agentark_ray.config import Config, ConfigError, parse_config
 from agentark_ray.distill.steps import split_steps
@@ -75,7 +76,7 @@ def by_nines(row: Row, sample: Rollout) -> Grade:
 
 @pytest.fixture(scope="module")
 def one_worker() -> Iterator[None]:
-    store = torch.distributed.HashStore()
+    store = HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()

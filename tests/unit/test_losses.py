@@ -166,6 +166,6 @@ def test_rows_of_a_batch_are_cut_too() -> None:
 
 
 def test_attention_that_varlen_has_not_is_refused() -> None:
-    tensors = [torch.zeros(1, 1, 2, 8)] * 3
+    heads = torch.zeros(1, 1, 2, 8)
     with pytest.raises(ValueError, match="Identity comes with no position ids, softcap, expected"):
-        varlen_attention(torch.nn.Identity(), *tensors, None, softcap=30.0)
+        varlen_attention(torch.nn.Identity(), heads, heads, heads, None, softcap=30.0)

@@ -18,7 +18,7 @@ from tests.unit.test_card import GOOD, SLIP, stored
 from tests.unit.test_report import ROWS, manifest
 from tests.unit.test_summary import summary_of
 
-DA = DaConfig(type="da")
+DA = DaConfig(type="da", drafts=1)
 
 
 def made() -> dict[str, Any]:

@@ -1,0 +1,312 @@
+"""Models split by ZeRO in two processes: loading, offload, adapters, export, checkpoints."""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from agentark_ray.tiny.path import tiny_model_path
+from agentark_ray.train.checkpoint import only_data, read, write
+from agentark_ray.train.export import INDEX, full_weights, write_model
+from agentark_ray.train.loop import accumulate, take_step
+from agentark_ray.train.lora import ADAPTER, adapted_layers, add_adapters
+from agentark_ray.train.zero import peak_memory_bytes, split_from_the_start, start_engine
+from agentark_ray.train_config import LoraConfig, TrainConfig
+from tests.unit.processes import in_processes
+
+TINY = str(tiny_model_path())
+SHARD = 1_000_000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LORA = LoraConfig(rank=4, alpha=8, target_modules=("q_proj", "down_proj"))
+BASE: dict[str, Any] = {"workers": 2, "batch_size": 8, "lr": 1e-3, "dtype": "fp32"}
+CASES: Mapping[str, TrainConfig] = {
+    name: TrainConfig(**{**BASE, **settings})
+    for name, settings in {
+        "zero_0": {"zero_stage": 0, "micro_batch_size": 4},
+        "zero_2": {"zero_stage": 2, "micro_batch_size": 2},
+        "zero_3": {"zero_stage": 3, "micro_batch_size": 1},
+        "offload_2": {"zero_stage": 2, "micro_batch_size": 1, "offload": "optimizer"},
+        "offload_all": {"zero_stage": 3, "micro_batch_size": 1, "offload": "all"},
+        "lora_2": {"zero_stage": 2, "lora": LORA, "offload": "optimizer"},
+        "lora_3": {"zero_stage": 3, "lora": LORA},
+        "lora_bf16": {"zero_stage": 3, "lora": LORA, "dtype": "bf16"},
+        "bf16": {"zero_stage": 3, "dtype": "bf16"},
+    }.items()
+}
+
+
+RESUMED = ("zero_2", "zero_3", "lora_3")
+RESIZED = ("zero_0", "zero_2", "zero_3", "lora_2", "lora_3", "bf16")
+TRAINED = [name for name in CASES if name != "bf16"]
+HISTORY = [{"step": 3, "loss": 1.5}]
+
+
+def train(rank: int, folder: str) -> None:
+    """Three steps of each case; rank 0 writes models, factors of adapters and figures.
+
+    Where a case is resumed three more follow, with the same engine and with a new one.
+    """
+    for name, case in CASES.items():
+        if name not in TRAINED:
+            continue
+        out = Path(folder, name)
+        out.mkdir(exist_ok=True)
+        engine = start(case)
+        found: dict[str, Any] = {"split": hasattr(next(engine.module.parameters()), "ds_id")}
+        found["before"] = moved(full_weights(engine)) if rank == 0 else full_weights(engine)
+        found["curve"] = steps(engine, case, 0)
+        found["trained"] = sum(
+            getattr(p, "ds_numel", p.numel()) for p in engine.module.parameters() if p.requires_grad
+        )
+        found["peak"] = peak_memory_bytes(engine)
+        write_model(engine.module, str(out) if rank == 0 else None, SHARD)
+        write_factors(engine, out, rank)
+        if name in RESUMED:
+            write(engine, case, HISTORY, str(out / "checkpoint"))
+            found["uninterrupted"] = steps(engine, case, 3)
+            found["resumed"] = resumed(case, str(out / "checkpoint"))
+        if name == "zero_2":
+            found["offloaded"] = resumed(CASES["offload_2"], str(out / "checkpoint"))
+        if rank == 0:
+            engine.module.config.save_pretrained(out)
+            (out / "figures.json").write_text(json.dumps(found))
+        engine.destroy()
+
+
+def train_and_store(rank: int, folder: str) -> None:
+    """All workers there are write checkpoints of three steps, and go on for three more."""
+    for name in RESIZED:
+        engine = start(CASES[name])
+        curve = steps(engine, CASES[name], 0)
+        out = Path(folder, name)
+        write(engine, CASES[name], HISTORY, str(out))
+        curve += steps(engine, CASES[name], 3)
+        if rank == 0:
+            (out / "curve.json").write_text(json.dumps(curve))
+        engine.destroy()
+
+
+def go_on(rank: int, folder: str, result: str) -> None:
+    """Read what another number of workers has written, and do three more steps."""
+    found = {
+        name: resumed(case, str(Path(folder, name)), universal=case.zero_stage > 0)
+        for name, case in CASES.items()
+        if name in RESIZED
+    }
+    if rank == 0:
+        Path(result).write_text(json.dumps(found))
+
+
+def resumed(case: TrainConfig, checkpoint: str, universal: bool = False) -> list[list[float]]:
+    """Three steps after a checkpoint."""
+    engine = start(case, universal)
+    assert read(engine, checkpoint) == HISTORY
+    curve = steps(engine, case, 3)
+    engine.destroy()
+    return curve
+
+
+def start(case: TrainConfig, universal: bool = False) -> Any:
+    torch.manual_seed(0)
+    workers = torch.distributed.get_world_size()
+    with split_from_the_start(case, workers, on_gpu=False):
+        model = AutoModelForCausalLM.from_pretrained(TINY, dtype=DTYPES[case.dtype])
+    if case.lora:
+        add_adapters(model, case.lora)
+    return start_engine(model, case, workers, on_gpu=False, universal=universal)
+
+
+def steps(engine: Any, case: TrainConfig, first: int) -> list[list[float]]:
+    return [step(engine, case, number) for number in range(first, first + 3)]
+
+
+def moved(weights: Mapping[str, torch.Tensor]) -> float:
+    """The largest difference from the shipped model; names must be the same."""
+    base = load_file(Path(TINY, "model.safetensors"))
+    assert weights.keys() == base.keys()
+    return max(float((weights[name].float() - base[name].float()).abs().max()) for name in base)
+
+
+def step(engine: Any, case: TrainConfig, number: int) -> list[float]:
+    """One optimizer step on eight rows of random tokens; mean loss and gradient norm."""
+    rows = torch.randint(10, 90, (8, 32), generator=torch.Generator().manual_seed(number))
+    mine = rows[engine.global_rank :: torch.distributed.get_world_size()]
+    batches = [{"input_ids": part} for part in mine.split(case.micro_batch_size)]
+    objective: Any = SimpleNamespace(loss=loss)
+    means, _ = accumulate(engine, objective, batches, weight=8 * 31)
+    return [means["loss"], take_step(engine)]
+
+
+def loss(engine: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+    logits = engine(input_ids=batch["input_ids"], use_cache=False).logits[:, :-1].float()
+    targets = batch["input_ids"][:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="sum"), {}
+
+
+def write_factors(engine: Any, out: Path, rank: int) -> None:
+    """The product of each adapter's factors, times its scale."""
+    import deepspeed
+
+    deltas = {}
+    for name, layer in adapted_layers(engine.module):
+        a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+        with deepspeed.zero.GatheredParameters([a, b], enabled=hasattr(a, "ds_id")):
+            deltas[name] = (b.double() @ a.double() * 2).detach()  # alpha / rank
+    if rank == 0:
+        torch.save(deltas, out / "deltas.pt")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    in_processes(train, 2, str(folder))
+    return folder
+
+
+def figures(trained: Path, case: str) -> dict[str, Any]:
+    return json.loads((trained / case / "figures.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= load_file(file)
+    return found
+
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("case", TRAINED)
+def test_a_loaded_model_is_the_shipped_one(trained: Path, case: str) -> None:
+    found = figures(trained, case)
+    assert found["split"] == (CASES[case].zero_stage == 3)
+    assert found["before"] == 0
+
+
+@pytest.mark.parametrize("case", ["zero_3", "offload_2", "offload_all"])
+def test_neither_stage_nor_offload_nor_micro_batches_change_a_step(
+    trained: Path, case: str
+) -> None:
+    plain, found = (figures(trained, name)["curve"] for name in ("zero_0", case))
+    assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in plain], rel=1e-5)
+    assert [norm for _, norm in found] == pytest.approx([norm for _, norm in plain], rel=1e-5)
+    assert min(norm for _, norm in plain) > 1  # so that clipping is part of it
+    one, other = weights(trained / "zero_0"), weights(trained / case)
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", ["zero_0", "zero_3"])
+def test_an_export_in_shards_is_a_model_that_transformers_loads(trained: Path, case: str) -> None:
+    files = sorted((trained / case).glob("*.safetensors"))
+    assert len(files) > 1
+    stored = weights(trained / case)
+    # float32: no file is larger than asked for, but for its header
+    assert all(file.stat().st_size < SHARD + 10_000 for file in files)
+    index = json.loads((trained / case / INDEX).read_text())
+    assert index["metadata"]["total_size"] == sum(weight.nbytes for weight in stored.values())
+    assert index["weight_map"].keys() == stored.keys()
+    for file in files:
+        assert {n for n, f in index["weight_map"].items() if f == file.name} == set(load_file(file))
+    model = AutoModelForCausalLM.from_pretrained(trained / case, dtype=DTYPES[CASES[case].dtype])
+    assert model.lm_head.weight is model.model.embed_tokens.weight  # tied, stored once
+    assert "lm_head.weight" not in stored
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, stored[name]), name
+    base = load_file(Path(TINY, "model.safetensors"))
+    assert all(not torch.equal(stored[n].float(), base[n].float()) for n in base if "proj" in n)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if CASES[name].lora])
+def test_a_merged_model_is_the_base_plus_the_product_of_the_factors(
+    trained: Path, case: str
+) -> None:
+    base, merged = load_file(Path(TINY, "model.safetensors")), weights(trained / case)
+    deltas = torch.load(trained / case / "deltas.pt")
+    assert len(deltas) == 2 * 4  # two modules of four layers
+    assert merged.keys() == base.keys()
+    atol = 1e-3 if CASES[case].dtype == "bf16" else 1e-6
+    for name, weight in base.items():
+        delta = deltas.get(name.removesuffix(".weight"))
+        expected = weight.double() + (0 if delta is None else delta)
+        torch.testing.assert_close(merged[name].double(), expected, rtol=atol, atol=atol)
+        if delta is not None:
+            assert float(delta.abs().max()) > 1e-4  # something was learned
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if CASES[name].lora])
+def test_only_adapters_are_trained(trained: Path, case: str) -> None:
+    # rank x (in + out): q_proj 192 -> 256, down_proj 512 -> 192, in 4 layers
+    assert figures(trained, case)["trained"] == 4 * 4 * (192 + 256 + 512 + 192)
+
+
+def test_adapters_learn_the_same_in_every_stage(trained: Path) -> None:
+    curves = [figures(trained, case)["curve"] for case in ("lora_2", "lora_3")]
+    first = [loss for loss, _ in curves[0]]
+    assert first[0] == figures(trained, "zero_0")["curve"][0][0]  # the first product is zero
+    for curve in curves[1:]:
+        assert [loss for loss, _ in curve] == pytest.approx(first, rel=1e-5)
+
+
+def test_the_peak_of_memory_is_that_of_the_process(trained: Path) -> None:
+    peaks = [figures(trained, case)["peak"] for case in TRAINED]
+    assert peaks == sorted(peaks)  # of one process, so it never falls
+    assert 2e8 < peaks[0] < 5e9  # bytes
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_resumed_training_equals_an_uninterrupted_one(trained: Path, case: str) -> None:
+    found = figures(trained, case)
+    before, whole, again = found["curve"], found["uninterrupted"], found["resumed"]
+    assert [loss for loss, _ in again] == pytest.approx([loss for loss, _ in whole], rel=1e-4)
+    assert [norm for _, norm in again] == pytest.approx([norm for _, norm in whole], rel=1e-3)
+    assert whole[0][0] < before[0][0]  # three steps had changed something
+
+
+def test_a_training_resumes_with_offload_and_smaller_micro_batches(trained: Path) -> None:
+    found = figures(trained, "zero_2")
+    whole = [loss for loss, _ in found["uninterrupted"]]
+    assert [loss for loss, _ in found["offloaded"]] == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_training_resumes_with_another_number_of_workers(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    in_processes(train_and_store, before, str(tmp_path))
+    in_processes(go_on, after, str(tmp_path), str(tmp_path / "result.json"))
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found.keys() == set(RESIZED)
+    for name, curve in found.items():
+        whole = json.loads((tmp_path / name / "curve.json").read_text())[3:]
+        rel = 1e-4 if CASES[name].dtype == "fp32" else 1e-3  # bfloat16 sums in another order
+        assert [loss for loss, _ in curve] == pytest.approx([loss for loss, _ in whole], rel=rel)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    torch.save({"module": Evil(str(tmp_path / "ran"))}, tmp_path / "state.pt")
+    with only_data(), pytest.raises(pickle.UnpicklingError, match="mkdir"):
+        torch.load(tmp_path / "state.pt", weights_only=False)  # as DeepSpeed calls it
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "state.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()  # without it, it does
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.folder,)
