@@ -1,282 +1,229 @@
-"""Whether the student may replace the debate: gates, a decision, and the reasons in words.
+"""What each gate measures. Pure: evidence in, gates out.
 
-Pure: figures in, sentences out. A gate that was not measured fails.
+All gates must pass for a student to be adopted, so a student that misses any threshold is adopted
+in at most 1 - confidence of the evaluations, without a correction for the number of gates (Berger
+1982).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from agentark_ray.evaluate.evidence import DEBATE, STUDENT, Evidence, Flips
+from agentark_ray.evaluate.gate import Gate, Measured, count, judged, unmeasured
+from agentark_ray.evaluate.metrics import ArmResult, ratio
+from agentark_ray.evaluate.paired import Pair, bootstrap, bounds, questions_needed
+from agentark_ray.evaluate.statistics import (
+    mean_size,
+    quantile_bounds,
+    share_bounds,
+    share_size,
+)
+from agentark_ray.gates_config import DecideBy, GatesConfig
 
-from agentark_ray.config import GatesConfig
-from agentark_ray.evaluate.metrics import ArmResult, Mcnemar, ratio
-
-DEBATE, SINGLE, STUDENT = "debate", "single", "student"
-CANNOT_SOLVE = 0.05  # accuracy below which an arm counts as unable to solve the task
-SIGNIFICANT = 0.05
-
-Arms = Mapping[str, ArmResult]
-
-
-class Decision(StrEnum):
-    """What to do with the student."""
-
-    ADOPT = "adopt"
-    HYBRIDIZE = "hybridize"
-    CONTINUE = "continue"
+REGRESSION = "no_regression:"  # before the suite's name
+LATENCIES = {"p95_ms": 0.95, "p99_ms": 0.99}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One condition on the student."""
-
-    name: str  # a field of GatesConfig
-    value: float | None  # None if it was not measured
-    threshold: float
-    passed: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The decision with everything that speaks for it and against it."""
-
-    gates: tuple[Gate, ...]
-    decision: Decision
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]  # what a reader must know before trusting the decision
-
-
-def decide(
-    config: GatesConfig, arms: Arms, mcnemar: Mapping[str, Mcnemar], train_traces: int
-) -> Outcome:
-    """Adopt if all gates pass; hybridize if only the accuracy is good enough; else continue.
-
-    `mcnemar` compares arms with the debate (arm first, debate second); `train_traces` counts
-    finished debates on training questions. Without any gate, or if no arm can solve the task,
-    nothing is proved: continue.
-    """
-    gates = check_gates(config, arms, train_traces)
-    value = accuracy_ratio(arms)
-    accurate = any(gate.name == "accuracy_ratio" and gate.passed for gate in gates)
-    if not gates or unsolved(arms):
-        decision = Decision.CONTINUE
-    elif all(gate.passed for gate in gates):
-        decision = Decision.ADOPT
-    elif accurate or (value is not None and value >= config.hybrid_accuracy_ratio):
-        decision = Decision.HYBRIDIZE
-    else:
-        decision = Decision.CONTINUE
-    first = _nothing(gates, arms) or _why(decision, gates, value, config.hybrid_accuracy_ratio)
-    told = tuple(gate.reason for gate in sorted(gates, key=lambda gate: gate.passed))
-    return Outcome(
-        gates=gates,
-        decision=decision,
-        reasons=(first, *told, *_significance(mcnemar)),
-        warnings=tuple(warnings(arms, mcnemar)),
-    )
-
-
-def check_gates(config: GatesConfig, arms: Arms, train_traces: int) -> tuple[Gate, ...]:
+def check_gates(config: GatesConfig, evidence: Evidence) -> tuple[Gate, ...]:
     """Every gate that has a threshold."""
     found = (
-        _accuracy(config.accuracy_ratio, arms),
-        _tokens(config.token_ratio, arms),
-        _latency("p95_ms", config.p95_ms, arms),
-        _latency("p99_ms", config.p99_ms, arms),
-        _traces(config.min_traces, train_traces),
+        _accuracy(config, evidence),
+        _tokens(config, evidence),
+        *(_latency(name, config, evidence) for name in LATENCIES),
+        _adversarial(config, evidence),
+        _traces(config, evidence),
+        *(_regression(suite, config, evidence) for suite in config.no_regression),
     )
-    return tuple(gate for gate in found if gate is not None)
+    gates = (judged(one, config) if isinstance(one, Measured) else one for one in found)
+    return tuple(gate for gate in gates if gate is not None)
 
 
-def accuracy_ratio(arms: Arms) -> float | None:
-    """Student accuracy over debate accuracy; None if an arm is missing or the debate's is 0."""
-    if STUDENT not in arms or DEBATE not in arms:
-        return None
-    student, debate = arms[STUDENT], arms[DEBATE]
-    # From the counts, so that 64 % against 80 % is 0.8 and not a bit less.
-    return ratio(student.correct * debate.n, student.n * debate.correct)
-
-
-def _accuracy(threshold: float | None, arms: Arms) -> Gate | None:
+def _accuracy(config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:
+    name, threshold, arms = "accuracy_ratio", config.accuracy_ratio, evidence.arms
     if threshold is None:
         return None
-    value = accuracy_ratio(arms)
+    if missing := _missing(evidence):
+        return unmeasured(name, threshold, missing)
+    value = accuracy_ratio(evidence)
     if value is None:
-        return _unmeasured(
-            "accuracy_ratio",
+        return unmeasured(
+            name,
             threshold,
-            _missing(arms)
-            or f"The debate is right on none of {arms[DEBATE].n} questions, so there"
+            f"The debate is right on none of {count(arms[DEBATE].n, 'question')}, so there"
             " is nothing to compare the student's accuracy with.",
         )
-    student, debate = arms[STUDENT], arms[DEBATE]
-    return Gate(
-        name="accuracy_ratio",
+    assert evidence.pair is not None
+    low, high = bounds(evidence.pair, "ratio", config.confidence)
+    return Measured(
+        name=name,
         value=value,
+        worse=low,
+        better=high,
         threshold=threshold,
-        passed=value >= threshold,
-        reason=f"The student is right on {_share(student)}, the debate on {_share(debate)}: a ratio"
-        f" of {value:.3f}, at least {threshold:g} was asked.",
+        least=True,
+        needed=questions_needed(evidence.pair, "ratio", threshold, config.confidence),
+        had=int(evidence.pair.n),
+        told=f"The student is right on {share(arms[STUDENT])}, the debate on"
+        f" {share(arms[DEBATE])}: a ratio of {value:.3f}, at least {threshold:g} was asked.",
     )
 
 
-def _tokens(threshold: float | None, arms: Arms) -> Gate | None:
+def accuracy_ratio(evidence: Evidence) -> float | None:
+    """Student accuracy over debate accuracy on common questions; None if there is none."""
+    if evidence.pair is None:
+        return None
+    pair = evidence.pair
+    # Of the counts, so that 64 % against 80 % is 0.8 and not a bit less.
+    return ratio(pair.both + pair.only_first, pair.both + pair.only_second)
+
+
+def hybrid_ratio(config: GatesConfig, evidence: Evidence) -> float | None:
+    """The accuracy ratio that `hybrid_accuracy_ratio` is compared with."""
+    value = accuracy_ratio(evidence)
+    if value is None or evidence.pair is None or config.decide_by is DecideBy.POINT:
+        return value
+    return bounds(evidence.pair, "ratio", config.confidence)[0]
+
+
+def _tokens(config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:
+    name, threshold = "token_ratio", config.token_ratio
     if threshold is None:
         return None
-    if missing := _missing(arms):
-        return _unmeasured("token_ratio", threshold, missing)
-    student = arms[STUDENT].output_tokens_per_query
-    debate = arms[DEBATE].output_tokens_per_query
-    value = ratio(student, debate)
-    if value is None:
-        return _unmeasured("token_ratio", threshold, "The debate wrote no output tokens.")
-    return Gate(
-        name="token_ratio",
+    if missing := _missing(evidence):
+        return unmeasured(name, threshold, missing)
+    assert evidence.tokens is not None
+    student, debate = evidence.tokens
+    if not sum(debate):
+        return unmeasured(name, threshold, "The debate wrote no output tokens.")
+    n = len(student)
+    low, high = bootstrap(student, debate, "ratio", config.confidence, evidence.seed)
+    beyond = [s - threshold * d for s, d in zip(student, debate, strict=True)]
+    mean = sum(beyond) / n
+    spread = sum((one - mean) ** 2 for one in beyond) / n
+    value = sum(student) / sum(debate)
+    return Measured(
+        name=name,
         value=value,
+        worse=high,
+        better=low,
         threshold=threshold,
-        passed=value <= threshold,
-        reason=f"The student writes {student:,.1f} output tokens a query, the debate {debate:,.1f}:"
-        f" a ratio of {value:.3f}, at most {threshold:g} was asked.",
+        least=False,
+        needed=mean_size(mean, spread, config.confidence),
+        had=n,
+        told=f"The student writes {sum(student) / n:,.1f} output tokens a query, the debate"
+        f" {sum(debate) / n:,.1f}: a ratio of {value:.3f}, at most {threshold:g} was asked.",
     )
 
 
-def _latency(name: str, threshold: float | None, arms: Arms) -> Gate | None:
+def _latency(name: str, config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:
+    threshold = getattr(config, name)
     if threshold is None:
         return None
     short = name.removesuffix("_ms")
-    found = arms[STUDENT].latency if STUDENT in arms else None
+    found = evidence.arms[STUDENT].latency if STUDENT in evidence.arms else None
     if found is None:
-        return _unmeasured(name, threshold, f"The student's {short} latency was not measured.")
-    value = getattr(found, short)
-    return Gate(
+        return unmeasured(name, threshold, f"The student's {short} latency was not measured.")
+    ordered, value = sorted(evidence.wall_ms), getattr(found, short)
+    low, high = quantile_bounds(ordered, LATENCIES[name], config.confidence)
+    faster = sum(ms < threshold for ms in ordered) / len(ordered)
+    return Measured(
         name=name,
         value=value,
+        worse=high,
+        better=low,
         threshold=threshold,
-        passed=value < threshold,
-        reason=f"The student's {short} latency is {value:,.1f} ms over {_count(found.n, 'query')},"
+        least=False,
+        strict=True,
+        needed=share_size(faster, LATENCIES[name], config.confidence),
+        had=len(ordered),
+        unit="queries",
+        form="{:,.1f} ms",
+        told=f"The student's {short} latency is {value:,.1f} ms over {count(found.n, 'query')},"
         f" less than {threshold:g} ms was asked.",
     )
 
 
-def _traces(threshold: int | None, train_traces: int) -> Gate | None:
+def _adversarial(config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:
+    name, threshold = "adversarial_failure", config.adversarial_failure
     if threshold is None:
         return None
-    return Gate(
-        name="min_traces",
-        value=train_traces,
-        threshold=threshold,
-        passed=train_traces >= threshold,
-        reason=f"{_count(train_traces, 'training debate')} finished,"
-        f" at least {threshold:,} were asked.",
-    )
-
-
-def _unmeasured(name: str, threshold: float, reason: str) -> Gate:
-    return Gate(name=name, value=None, threshold=threshold, passed=False, reason=reason)
-
-
-def unsolved(arms: Arms) -> bool:
-    """Whether no arm reaches CANNOT_SOLVE: ratios of such accuracies say nothing."""
-    return not any(arm.accuracy >= CANNOT_SOLVE for arm in arms.values())
-
-
-def _nothing(gates: tuple[Gate, ...], arms: Arms) -> str | None:
-    if not gates:
-        return "No gate has a threshold, so nothing was proved about the student."
-    if unsolved(arms):
-        return f"No arm is right on {CANNOT_SOLVE:.0%} of the questions, so nothing was proved."
-    return None
-
-
-def _why(decision: Decision, gates: tuple[Gate, ...], value: float | None, hybrid: float) -> str:
-    failed = [gate.name for gate in gates if not gate.passed]
-    if decision is Decision.ADOPT:
-        passed = f"all {len(gates)} gates pass" if len(gates) > 1 else "the only gate passes"
-        return f"The student may replace the debate: {passed}."
-    not_passed = f"{_count(len(failed), 'gate')} of {len(gates)} not passed ({', '.join(failed)})"
-    if decision is Decision.HYBRIDIZE:
-        assert value is not None, "a hybrid needs an accuracy ratio"
-        return (
-            "The student may answer first and leave doubtful questions to the debate: it keeps"
-            f" {value:.1%} of its accuracy; {not_passed}."
+    cells = [cell for cell in evidence.flips if cell.right]
+    if not cells:
+        return unmeasured(
+            name,
+            threshold,
+            "Answers to changed questions were not measured (evaluate.robustness.questions).",
         )
-    if value is None:
-        return f"The student may not replace the debate: {not_passed}."
-    return (
-        f"The student may not replace the debate: {not_passed}, and an accuracy ratio of"
-        f" {value:.3f} is below {hybrid:g}, the least for a hybrid."
+    # The student must withstand every kind: the one with the worst bound speaks for all.
+    worst = max(cells, key=lambda cell: _flip_bounds(cell, config)[1])
+    low = max(_flip_bounds(cell, config)[0] for cell in cells)
+    value = worst.flipped / worst.right
+    return Measured(
+        name=name,
+        value=value,
+        worse=_flip_bounds(worst, config)[1],
+        better=low,
+        threshold=threshold,
+        least=False,
+        strict=True,
+        needed=share_size(value, threshold, config.confidence),
+        had=worst.right,
+        unit="right answers",
+        form="{:.1%}",
+        told=f"Of {worst.right:,} right answers {worst.flipped:,} are wrong when the question is"
+        f" changed by {worst.kind} of strength {worst.strength:g}, the worst of"
+        f" {count(len(cells), 'change')}: {value:.1%}, less than {threshold:.3g} was asked.",
     )
 
 
-def _significance(mcnemar: Mapping[str, Mcnemar]) -> list[str]:
-    if STUDENT not in mcnemar:
-        return []
-    test = mcnemar[STUDENT]
-    word = "is" if test.p < SIGNIFICANT else "is not"
-    return [
-        f"On {_count(test.pairs, 'common question')} only the student is right on"
-        f" {test.only_first:,} and only the debate on {test.only_second:,}: a difference that"
-        f" {word} significant (McNemar {p_text(test.p)})."
-    ]
+def _flip_bounds(cell: Flips, config: GatesConfig) -> tuple[float, float]:
+    return share_bounds(cell.flipped, cell.right, config.confidence)
 
 
-def warnings(arms: Arms, mcnemar: Mapping[str, Mcnemar]) -> list[str]:
-    """What weakens the evidence, in sentences."""
-    return [*_unsolved(arms), *_no_gain(arms, mcnemar), *_failures(arms), *_uneven(arms)]
+def _regression(suite: str, config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:
+    name, threshold = f"{REGRESSION}{suite}", -config.regression_margin
+    pair: Pair | None = evidence.suites.get(suite)
+    if pair is None:
+        there = ", ".join(evidence.suites) or "none"
+        return unmeasured(name, threshold, f"The suite {suite} was not measured (there: {there}).")
+    value = float(pair.first - pair.second)
+    low, high = bounds(pair, "difference", config.confidence)
+    return Measured(
+        name=name,
+        value=value,
+        worse=low,
+        better=high,
+        threshold=threshold,
+        least=True,
+        needed=questions_needed(pair, "difference", threshold, config.confidence),
+        had=int(pair.n),
+        form="{:+.1%}",
+        told=f"On the suite {suite} ({count(int(pair.n), 'question')}) the student is right on"
+        f" {pair.first:.1%}, the single model on {pair.second:.1%}: a difference of {value:+.1%},"
+        f" at least {threshold:+.1%} was asked.",
+    )
 
 
-def _unsolved(arms: Arms) -> list[str]:
-    if not arms or not unsolved(arms):
-        return []
-    best = max(arms, key=lambda name: arms[name].accuracy)
-    return [
-        f"The model cannot solve this task: the best arm, {best}, is right on"
-        f" {_share(arms[best])}. Ratios of accuracies near zero say nothing."
-    ]
+def _traces(config: GatesConfig, evidence: Evidence) -> Measured | None:
+    if config.min_traces is None:
+        return None
+    traces = evidence.train_traces
+    return Measured(
+        name="min_traces",
+        value=traces,
+        worse=traces,
+        better=traces,
+        threshold=config.min_traces,
+        least=True,
+        told=f"{count(traces, 'training debate')} finished,"
+        f" at least {config.min_traces:,} were asked.",
+    )
 
 
-def _no_gain(arms: Arms, mcnemar: Mapping[str, Mcnemar]) -> list[str]:
-    if SINGLE not in arms or DEBATE not in arms or SINGLE not in mcnemar:
-        return []
-    single, debate, p = arms[SINGLE], arms[DEBATE], mcnemar[SINGLE].p
-    if debate.accuracy > single.accuracy and p < SIGNIFICANT:
-        return []
-    return [
-        "The debate does not beat a single answer: right on"
-        f" {_share(debate)} against {_share(single)} (McNemar {p_text(p)})."
-        " There may be nothing to distil."
-    ]
+def _missing(evidence: Evidence) -> str | None:
+    missing = [name for name in (STUDENT, DEBATE) if name not in evidence.arms]
+    if missing:
+        return f"There are no transcripts of the {' and of the '.join(missing)}."
+    return None if evidence.pair else "Student and debate have no question in common."
 
 
-def _failures(arms: Arms) -> list[str]:
-    failed = {name: arm for name, arm in arms.items() if arm.failed}
-    if not failed:
-        return []
-    told = ", ".join(f"{name} {arm.failed:,} of {arm.n:,}" for name, arm in failed.items())
-    return [f"Failed queries count as wrong answers: {told}."]
-
-
-def _uneven(arms: Arms) -> list[str]:
-    if len({arm.n for arm in arms.values()}) < 2:
-        return []
-    told = ", ".join(f"{name} {arm.n:,}" for name, arm in arms.items())
-    return [f"The arms answered different numbers of questions: {told}."]
-
-
-def p_text(p: float) -> str:
-    """A p value with its sign of relation."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _missing(arms: Arms) -> str | None:
-    missing = [name for name in (STUDENT, DEBATE) if name not in arms]
-    return f"There are no transcripts of the {' and of the '.join(missing)}." if missing else None
-
-
-def _share(arm: ArmResult) -> str:
-    return f"{arm.accuracy:.1%} of {_count(arm.n, 'question')}"
-
-
-def _count(n: int, noun: str) -> str:
-    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
-    return f"{n:,} {noun if n == 1 else plural}"
+def share(arm: ArmResult) -> str:
+    """An accuracy in words."""
+    return f"{arm.accuracy:.1%} of {count(arm.n, 'question')}"

@@ -1,14 +1,11 @@
-"""Statistics of an evaluation, over plain numbers. No I/O.
+"""Figures of an arm, over plain numbers. No I/O; what is certain of them is in statistics.py.
 
 Accuracies and rates are shares in 0..1; latencies are milliseconds.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-
-Z_95 = NormalDist().inv_cdf(0.975)  # two-sided 95 %
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,30 +56,9 @@ class ArmResult:
         return self.correct / self.n
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mcnemar:
-    """Two arms on the same questions."""
-
-    pairs: int  # questions both arms were asked
-    only_first: int  # right in the first arm only
-    only_second: int
-    p: float  # exact, two-sided
-
-
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, or None if whole is 0."""
     return part / whole if whole else None
-
-
-def wilson(correct: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """The Wilson score interval of a share (Wilson 1927); (0, 1) if n is 0."""
-    if n == 0:
-        return 0.0, 1.0
-    p = correct / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The exact bounds contain p; rounding may miss it by one bit at 0 and 1.
-    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
 def percentile(values: Sequence[float], q: float) -> float:
@@ -106,25 +82,3 @@ def latency(wall_ms: Sequence[float]) -> Latency | None:
         return None
     p50, p95, p99 = (round(percentile(wall_ms, q), 3) for q in (50, 95, 99))
     return Latency(p50=p50, p95=p95, p99=p99, n=len(wall_ms))
-
-
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Two-sided p of the exact McNemar test: a fair coin on the discordant pairs.
-
-    Integer arithmetic, so that no number of pairs under- or overflows.
-    """
-    n, least = only_first + only_second, min(only_first, only_second)
-    term = tail = 1
-    for i in range(least):
-        term = term * (n - i) // (i + 1)  # n choose i + 1
-        tail += term
-    return min(1.0, 2 * tail / (1 << n))
-
-
-def mcnemar(first: Mapping[str, bool], second: Mapping[str, bool]) -> Mcnemar:
-    """Compare two arms, each given as question id -> right, on the questions both have."""
-    both = first.keys() & second.keys()
-    only_first = sum(first[q] and not second[q] for q in both)
-    only_second = sum(second[q] and not first[q] for q in both)
-    p = mcnemar_p(only_first, only_second)
-    return Mcnemar(pairs=len(both), only_first=only_first, only_second=only_second, p=p)

@@ -12,14 +12,11 @@ from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
 from agentark_ray.debate_rows import light_rows
-from agentark_ray.evaluate.gates import DEBATE, STUDENT, decide
-from agentark_ray.evaluate.metrics import (
-    ArmResult,
-    Latency,
-    Mcnemar,
-    SelfCorrection,
-    mcnemar,
-)
+from agentark_ray.evaluate.decision import decide
+from agentark_ray.evaluate.evidence import DEBATE, HELD_OUT, SINGLE, STUDENT, Evidence, Flips
+from agentark_ray.evaluate.metrics import ArmResult, Latency, SelfCorrection
+from agentark_ray.evaluate.paired import Pair, interval, pair_of
+from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference, mcnemar
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
 
@@ -34,6 +31,8 @@ def summarize(
     train_traces: int,
     seeds: Sequence[int],
     student: str = STUDENT,
+    flips: Sequence[Flips] = (),
+    suites: Mapping[str, Pair] | None = None,
 ) -> dict[str, Any]:
     """The summary of one evaluation, from one dataset of transcripts or several.
 
@@ -44,6 +43,8 @@ def summarize(
         train_traces: finished debates on training questions.
         seeds: of the runs that made the transcripts.
         student: the arm of the student that the gates are asked of.
+        flips: its answers to changed questions, by kind and strength.
+        suites: further suites of questions -> the student and the single model on them.
 
     Raises:
         ValueError: an arm answers a question twice, or there are no main rows.
@@ -53,15 +54,30 @@ def summarize(
         raise ValueError("transcripts: no rows of kind 'main', nothing to evaluate")
     arms = {name: found.result() for name, found in tallies.items()}
     tests = _against_debate(tallies)
-    outcome = decide(gates, _as_student(arms, student), _as_student(tests, student), train_traces)
+    evidence = Evidence(
+        arms=_as_student(arms, student),
+        mcnemar=_as_student(tests, student),
+        train_traces=train_traces,
+        pair=_pair(tallies, student, DEBATE),
+        tokens=_tokens(tallies, student),
+        wall_ms=tallies[student].wall_ms if student in tallies else (),
+        flips=flips,
+        suites=_held_out(tallies, student) | dict(suites or {}),
+        seed=seeds[0] if seeds else 0,
+    )
+    outcome = decide(gates, evidence)
     return {
         "arms": {name: _arm(arm, tallies[name].latency_failed) for name, arm in arms.items()},
         "gates": [asdict(gate) for gate in outcome.gates],
+        "confidence": gates.confidence,
+        "decide_by": gates.decide_by.value,
         "decision": outcome.decision.value,
         "student": student,
         "reasons": [*outcome.reasons, *outcome.warnings],
+        "next_steps": list(outcome.next_steps),
         "warnings": list(outcome.warnings),
         "mcnemar": {name: asdict(test) for name, test in tests.items()},
+        "against_debate": _differences(tallies, gates.confidence),
         "rounds": _rounds(tallies),
         "questions": len(set().union(*(found.right for found in tallies.values()))),
         "train_traces": train_traces,
@@ -87,6 +103,50 @@ def _against_debate(tallies: Mapping[str, Tally]) -> dict[str, Mcnemar]:
         return {}
     debate = tallies[DEBATE].right
     return {name: mcnemar(found.right, debate) for name, found in tallies.items() if name != DEBATE}
+
+
+def _common(tallies: Mapping[str, Tally], first: str, second: str) -> list[str]:
+    """Ids of the questions that both arms were asked, in an order that does not change."""
+    if first not in tallies or second not in tallies:
+        return []
+    return sorted(tallies[first].right.keys() & tallies[second].right.keys())
+
+
+def _pair(tallies: Mapping[str, Tally], first: str, second: str) -> Pair | None:
+    both = _common(tallies, first, second)
+    if not both:
+        return None
+    return pair_of(*([tallies[arm].right[q] for q in both] for arm in (first, second)))
+
+
+def _tokens(tallies: Mapping[str, Tally], student: str) -> tuple[list[int], list[int]] | None:
+    both = _common(tallies, student, DEBATE)
+    if not both:
+        return None
+    return [tallies[student].tokens[q] for q in both], [tallies[DEBATE].tokens[q] for q in both]
+
+
+def _held_out(tallies: Mapping[str, Tally], student: str) -> dict[str, Pair]:
+    found = _pair(tallies, student, SINGLE)
+    return {HELD_OUT: found} if found else {}
+
+
+def _differences(tallies: Mapping[str, Tally], confidence: float) -> dict[str, dict[str, Any]]:
+    """Every arm's accuracy less the debate's, and the least difference that would be seen."""
+    found = {}
+    for name in tallies:
+        pair = _pair(tallies, name, DEBATE)
+        if name == DEBATE or pair is None:
+            continue
+        low, high = interval(pair, "difference", confidence)
+        apart = (pair.only_first + pair.only_second) / pair.n
+        found[name] = {
+            "difference": pair.first - pair.second,
+            "low": low,
+            "high": high,
+            "detectable": detectable_difference(apart, pair.n, confidence),
+        }
+    return found
 
 
 def _rounds(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from agentark_ray.evaluate import views
 
+WORDS = {"passed": ("pass", "green"), "open": ("open", "yellow"), "failed": ("FAIL", "bold red")}
 STYLES = {"adopt": "bold green", "hybridize": "bold yellow", "continue": "bold blue"}
 
 
@@ -23,6 +24,7 @@ def render_table(summary: Mapping[str, Any]) -> Group:
         gates_table(summary),
         *(Text(f"- {text}") for text in views.reasons(summary)),
         *(Text(f"! {text}", style="yellow") for text in summary["warnings"]),
+        *(Text(f"> {text}", style="cyan") for text in summary["next_steps"]),
     )
 
 
@@ -57,11 +59,11 @@ def _cell(value: float | None, form: Any) -> str:
 
 
 def gates_table(summary: Mapping[str, Any]) -> Padding:
-    """One row a gate, with the word pass or fail."""
+    """One row a gate, with the word pass, open or fail."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("gate", "", "measured", "asked"):
+    for name in ("gate", "", "measured", f"{100 * summary['confidence']:g} % bound", "asked"):
         table.add_column(name)
     for row in map(views.gate_row, summary["gates"]):
-        word = Text("pass", style="green") if row["passed"] else Text("FAIL", style="bold red")
-        table.add_row(row["label"], word, row["value"], row["asked"])
+        word = Text(*WORDS[row["status"]])
+        table.add_row(row["label"], word, row["value"], row["bound"], row["asked"])
     return Padding(table, (1, 0))

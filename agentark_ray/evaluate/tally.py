@@ -5,12 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agentark_ray.debate_rows import PathClass, Row, second_looks
-from agentark_ray.evaluate.metrics import (
-    ArmResult,
-    SelfCorrection,
-    latency,
-    wilson,
-)
+from agentark_ray.evaluate.metrics import ArmResult, SelfCorrection, latency
+from agentark_ray.evaluate.statistics import wilson
 from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -22,9 +18,9 @@ class Tally:
     """What is known of one arm so far."""
 
     right: dict[str, bool] = field(default_factory=dict)  # by question id
+    tokens: dict[str, int] = field(default_factory=dict)  # output tokens, by question id
     statuses: Counter[str] = field(default_factory=Counter)
     unparsable: int = 0
-    output_tokens: int = 0
     prompt_tokens: int = 0
     wall_ms: list[float] = field(default_factory=list)
     latency_failed: int = 0
@@ -46,7 +42,7 @@ class Tally:
         self.right[row["question_id"]] = ok and row["verdict"] == Verdict.CORRECT
         self.statuses[row["status"]] += 1
         self.unparsable += ok and row["verdict"] == Verdict.UNPARSABLE
-        self.output_tokens += row["output_tokens"]
+        self.tokens[row["question_id"]] = row["output_tokens"]
         self.prompt_tokens += row["prompt_tokens"]
         if ok:
             self.rounds.add(row["votes"] or ())
@@ -73,7 +69,7 @@ class Tally:
             unparsable=self.unparsable,
             ci_low=low,
             ci_high=high,
-            output_tokens_per_query=self.output_tokens / n,
+            output_tokens_per_query=sum(self.tokens.values()) / n,
             prompt_tokens_per_query=self.prompt_tokens / n,
             latency=latency(self.wall_ms),
             self_correction=self_correction(self.looks),

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentark_ray.evaluate.charts import label
+from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.examples import Example, choose_examples
-from agentark_ray.evaluate.gates import p_text
+from agentark_ray.evaluate.gates import REGRESSION
 from agentark_ray.page.form import MISSING, number, percent
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -23,7 +24,9 @@ GATES = {
     "token_ratio": ("Output tokens against the debate", "at most", "{:.3f}", "{:g}"),
     "p95_ms": ("p95 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
     "p99_ms": ("p99 latency", "less than", "{:,.1f} ms", "{:,g} ms"),
+    "adversarial_failure": ("Answers that changed questions flip", "less than", "{:.1%}", "{:.3g}"),
     "min_traces": ("Training debates", "at least", "{:,}", "{:,}"),
+    REGRESSION: ("No regression on", "at least", "{:+.1%}", "{:+.1%}"),
 }
 ANSWERS = {
     "vote": "The debate's answer is the one given most often in its last round.",
@@ -38,13 +41,16 @@ ANSWERS = {
 
 
 def gate_row(gate: Mapping[str, Any]) -> Json:
-    """A gate in words: {"label", "value", "asked", "passed", "reason"}."""
-    title, rule, value, threshold = GATES[gate["name"]]
+    """A gate in words: {"label", "value", "bound", "asked", "passed", "status", "reason"}."""
+    kind, colon, suite = gate["name"].partition(":")
+    title, rule, value, threshold = GATES[kind + colon]
     return {
-        "label": title,
+        "label": f"{title} {suite}".strip(),
         "value": MISSING if gate["value"] is None else value.format(gate["value"]),
+        "bound": MISSING if gate["bound"] is None else value.format(gate["bound"]),
         "asked": f"{rule} {threshold.format(gate['threshold'])}",
         "passed": gate["passed"],
+        "status": gate["status"],
         "reason": gate["reason"],
     }
 

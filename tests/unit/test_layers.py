@@ -27,7 +27,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
         "similar",
         "histogram",
     ),
-    ("engine_config", "train_config", "prices", "team", "questions", "strategy"),
+    ("engine_config", "train_config", "prices", "team", "questions", "strategy", "gates_config"),
     ("config",),
     ("run_folder", "session", "models", "doctor", "debate_rows", "round_tally"),
     ("grading", "label_rows", "students"),

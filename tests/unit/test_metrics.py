@@ -12,12 +12,10 @@ from agentark_ray.evaluate.metrics import (
     Latency,
     SelfCorrection,
     latency,
-    mcnemar,
-    mcnemar_p,
     percentile,
     ratio,
-    wilson,
 )
+from agentark_ray.evaluate.statistics import mcnemar, mcnemar_p, wilson
 from agentark_ray.round_tally import RoundResult, RoundTally
 
 COUNTS = st.tuples(st.integers(0, 2_000), st.integers(1, 2_000)).map(lambda t: (min(t), max(t)))

@@ -14,9 +14,11 @@ from agentark_ray.config import GatesConfig
 from agentark_ray.debate_rows import PathClass, light_rows, second_looks
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.transcripts import COLUMNS
+from agentark_ray.gates_config import DecideBy
 from agentark_ray.traces.schema import TRACE_SCHEMA
 
 RIGHT, WRONG = "correct", "incorrect"
+BY_POINT = GatesConfig(decide_by=DecideBy.POINT)  # of four questions nothing is certain
 
 
 def turn(agent: int, round_: int, verdict: str, text: str = "said") -> dict[str, Any]:
@@ -134,7 +136,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> dataset.Dataset:
 
 
 def summary_of(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return summarize([write(folder, rows)], GatesConfig(), train_traces=1500, seeds=[17])
+    return summarize([write(folder, rows)], BY_POINT, train_traces=1500, seeds=[17])
 
 
 @pytest.fixture
@@ -240,7 +242,7 @@ def test_several_datasets_are_one_evaluation(tmp_path: Path, summary: dict[str, 
     base = [r for r in ROWS if not r["arm"].startswith("student")]
     student = [r for r in ROWS if r["arm"].startswith("student")]
     parts = [write(tmp_path / "x", base), write(tmp_path / "y", student)]
-    assert summarize(parts, GatesConfig(), train_traces=1500, seeds=[17]) == summary
+    assert summarize(parts, BY_POINT, train_traces=1500, seeds=[17]) == summary
 
 
 @pytest.mark.parametrize(
