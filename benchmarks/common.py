@@ -1,6 +1,7 @@
 """What benchmarks share: where they print, the debate they hold, and how many at once."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import sys
@@ -27,6 +28,16 @@ def finish(name: str, ratios: Mapping[str, float], details: Mapping[str, Any]) -
     details = {**details, "cores": os.cpu_count(), "load_average": load}
     rounded = {key: round(value, 3) for key, value in ratios.items()}
     print(json.dumps({"name": name, "ratios": rounded, "details": details}), flush=True)
+
+
+def need_trl() -> None:
+    """Ends the program, saying what to do, if TRL is not installed."""
+    missing = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(
+            f"not installed: {', '.join(missing)}, which this benchmark measures against:"
+            " pip install --no-deps -r requirements/bench.txt"
+        )
 
 
 def debate_config(**debate: Any) -> Config:
