@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import ray.train
@@ -52,19 +53,20 @@ def _train(job: TrainJob) -> None:
     engine = start_engine(model, train, workers, job.on_gpu, universal=checkpoint.resized())
     history = checkpoint.resume(engine)
     objective.start(engine, len(history))
-    trackers = start_trackers(job, history) if engine.global_rank == 0 else []
-    for step in range(len(history), objective.steps):
-        history.append(_step(engine, job, objective, work, step))
+    with ExitStack() as closing:  # also when training diverges: its last steps tell how
+        trackers = start_trackers(job, history) if engine.global_rank == 0 else []
         for tracker in trackers:
-            tracker.log(history[-1])
-        if engine.global_rank == 0:
-            ray.get(job.progress.put.remote(step + 1, objective.steps, history[-1]))
-        if (step + 1) % train.checkpoint_every == 0 or step + 1 == objective.steps:
-            checkpoint.save(engine, train, history)
+            closing.callback(tracker.close)
+        for step in range(len(history), objective.steps):
+            history.append(_step(engine, job, objective, work, step))
             for tracker in trackers:
-                tracker.flush()
-    for tracker in trackers:
-        tracker.close()
+                tracker.log(history[-1])
+            if engine.global_rank == 0:
+                ray.get(job.progress.put.remote(step + 1, objective.steps, history[-1]))
+            if (step + 1) % train.checkpoint_every == 0 or step + 1 == objective.steps:
+                checkpoint.save(engine, train, history)
+                for tracker in trackers:
+                    tracker.flush()
     _export(engine, job, objective, history)
 
 

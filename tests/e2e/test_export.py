@@ -11,7 +11,7 @@ from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.train.export import INDEX, write_model
 from agentark_ray.types import Sampling
 from tests.unit.processes import in_processes
-from tests.unit.test_state import CASES, start
+from tests.unit.zero_cases import CASES, start
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 QUESTIONS = [f"Tom has {i} apples and buys {i + 3} more. How many has he?" for i in range(2, 6)]

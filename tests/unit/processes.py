@@ -12,7 +12,13 @@ from torch.multiprocessing.spawn import spawn
 def in_processes(work: Callable[..., None], processes: int, *args: Any) -> None:
     """Call `work(rank, *args)` in new processes, on the CPU; the first error is raised here."""
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_start, (work, processes, folder, args), nprocs=processes)
+        started: Any = spawn(_start, (work, processes, folder, args), processes, join=False)
+        try:
+            while not started.join():
+                pass
+        finally:  # a test that ran out of time must not leave them waiting for each other
+            for process in started.processes:
+                process.kill()
 
 
 def _start(rank: int, work: Callable[..., None], processes: int, folder: str, args: Any) -> None:
