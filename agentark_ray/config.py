@@ -20,6 +20,7 @@ from agentark_ray.engine_config import EngineConfig, ModelConfig
 from agentark_ray.gates_config import GatesConfig, RetrainConfig
 from agentark_ray.prices import PricesConfig
 from agentark_ray.questions import TasksConfig
+from agentark_ray.robustness_config import OOD, OodConfig, OodName, RobustnessConfig
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
 from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
@@ -40,6 +41,19 @@ class EvaluateConfig(Section):
     latency_queries: Annotated[int, Field(ge=0)] = 300
     """Questions an arm answers one at a time on an otherwise idle engine, for its latency. To be
     95 % sure of a p99 takes 299, of a p95 59."""
+    peer_questions: Annotated[int, Field(ge=0)] = 100
+    """The first held-out questions on which a single model reads a confident wrong peer."""
+    robustness: RobustnessConfig = RobustnessConfig()
+    ood: dict[OodName, OodConfig] = Field(default_factory=dict)
+    """Further sets of questions, by names of your choice; that of `tasks.ood_path` is `ood`."""
+
+    @model_validator(mode="after")
+    def _own_names(self) -> "EvaluateConfig":
+        if unknown := sorted(set(self.robustness.arms) - set(self.arms)):
+            raise ValueError(f"robustness.arms: {unknown} are not among arms={list(self.arms)}")
+        if OOD in self.ood:
+            raise ValueError(f"ood.{OOD}: is the name of the set of tasks.ood_path")
+        return self
 
     @model_validator(mode="after")
     def _needed_arms(self) -> "EvaluateConfig":

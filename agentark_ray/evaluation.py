@@ -1,19 +1,26 @@
 """The held-out questions, answered by every arm: base arms once, and one arm for every student."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from agentark_ray.config import ArmName, EvaluateConfig
+from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.examples import read_examples
+from agentark_ray.evaluate.probes import PROBE_COLUMNS, probes
 from agentark_ray.evaluate.report import render_report
+from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, step_quality
 from agentark_ray.evaluate.summary import summarize
+from agentark_ray.evaluate.tally import CHECK, PEER
 from agentark_ray.model_card import write_model_card
+from agentark_ray.robustness_config import OOD, ood_kind, row_kind
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.step_scores import prm_scores
 from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
 from agentark_ray.traces.generate import trace_dataset
 from agentark_ray.traces.requests import Plan
 from agentark_ray.train.objective import loss_curve
 from agentark_ray.types import Split
-from agentark_ray.workspace import Figures, Workspace
+from agentark_ray.workspace import Figures, Workspace, remote
 
 SUMMARY = ("eval", "summary.json")
 
@@ -32,20 +39,45 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
         held[arm] = _hold(space, f"student {record['name']}", model, [arm], arm)
     generated = folder.stage("generate")
     assert generated is not None, "nothing was generated"
+    names = [f"{TRANSCRIPTS}/{name}" for name in held]
+    probed = probes(
+        light_rows([trace_dataset(folder, name) for name in names], PROBE_COLUMNS),
+        space.config.evaluate.robustness,
+    )
     summary = summarize(
-        [trace_dataset(folder, f"{TRANSCRIPTS}/{name}") for name in held],
+        [trace_dataset(folder, name) for name in names],
         space.config.gates,
         train_traces=generated["rows"] - generated["failed"],
         seeds=[space.config.seed],
         student=gates_for,
+        flips=probed.flips(gates_for),
+        suites=probed.suites(gates_for),
     )
-    folder.write_json(summary, *SUMMARY)
+    quality = remote(_quality, folder, names)
+    for name, figures in _prm(space, found, names).items():
+        quality[name]["prm"] = figures
+    for arm, figures in summary["arms"].items():
+        figures |= {"second_turn": probed.second_turn(arm), "steps": quality.get(arm)}
+    folder.write_json({**summary, "robustness": probed.robustness(), "ood": probed.ood()}, *SUMMARY)
     for record in found:
         write_model_card(folder, record["name"])
     return {
         **{f"{name}_rows": figures["rows"] for name, figures in held.items()},
         "students": students_now(folder),
     }
+
+
+def _quality(folder: RunFolder, names: Sequence[str]) -> dict[str, Figures]:
+    stored = [trace_dataset(folder, name) for name in names]
+    return dict(step_quality(light_rows(stored, QUALITY_COLUMNS)))
+
+
+def _prm(space: Workspace, found: Sequence[Record], names: Sequence[str]) -> dict[str, Figures]:
+    """Scores of the first student's reward model, if one of the students has any."""
+    models = [f"reward_models/{one['name']}-prm" for one in found if "prm" in one["stages"]]
+    if not models:
+        return {}
+    return prm_scores(space.folder, models[0], names, space.config.gpus_per_engine > 0)
 
 
 def students_now(folder: RunFolder) -> dict[str, str]:
@@ -56,15 +88,39 @@ def students_now(folder: RunFolder) -> dict[str, str]:
 def _hold(
     space: Workspace, title: str, model: str, arms: Sequence[str], name: str
 ) -> dict[str, int]:
-    plans = _plans(arms, space.config.evaluate.latency_queries)
+    ood = [name for name in space.folder.stage("questions") or () if name.startswith(OOD)]
+    plans = plans_for(arms, space.config.evaluate, ood)
     return space.debates(title, model, Split.EVAL, plans, name, f"{TRANSCRIPTS}/{name}")
 
 
-def _plans(arms: Sequence[str], probe: int) -> list[Plan]:
-    """Every arm on all questions and on the latency probe; single models also check themselves."""
-    checks = [f"{arm}_check" for arm in arms if arm not in ("self_consistency", "debate")]
-    plans = [Plan(arm=arm) for arm in (*arms, *checks)]
-    return plans + [Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe]
+def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -> list[Plan]:
+    """Every arm on all questions, on changed ones, on other sets and on the latency probe.
+
+    Single models also check themselves and hear a wrong peer. `ood` are the sets, by their files.
+    """
+    alone = [arm for arm in arms if arm not in ("self_consistency", "debate")]
+    changed, probe = config.robustness, config.latency_queries
+    tried = [arm for arm in arms if not changed.arms or _config_arm(arm) in changed.arms]
+    return [
+        *(Plan(arm=arm) for arm in (*arms, *(f"{arm}{CHECK}" for arm in alone))),
+        *(Plan(arm=f"{arm}{PEER}", limit=config.peer_questions) for arm in alone),
+        *(
+            Plan(arm=arm, kind=row_kind(*cell), limit=changed.questions)
+            for arm in tried
+            for cell in changed.cells
+        ),
+        *(
+            Plan(arm=arm, kind=ood_kind(name.removeprefix(f"{OOD}-")), questions=name)
+            for arm in arms
+            for name in ood
+        ),
+        *(Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe),
+    ]
+
+
+def _config_arm(arm: str) -> str:
+    """The arm of the config that an arm is of: all students are `student`."""
+    return arm if arm in get_args(ArmName) else OWN_ARM
 
 
 def write_report(folder: RunFolder) -> int:

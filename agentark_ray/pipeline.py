@@ -26,7 +26,7 @@ from agentark_ray.students import (
     run_config,
     trained,
 )
-from agentark_ray.tasks.registry import all_shards
+from agentark_ray.tasks.registry import all_shards, ood_sets
 from agentark_ray.traces.requests import Plan, write_questions
 from agentark_ray.types import Split
 from agentark_ray.workspace import RAY_CPUS, Figures, Workspace, remote
@@ -46,6 +46,7 @@ class Run(Workspace):
             ConfigError, TaskError: what the user has to mend.
         """
         all_shards(self.config.tasks, self.config.seed)
+        ood_sets(self.config.evaluate.ood, self.config.seed)
         local_models(self.config, self.model)
         Student(self.config, self.console, own_name(self.config)).check()
         self.folder.need_space(self._expected_bytes())

@@ -40,4 +40,5 @@ def identity_items(section: BaseModel, prefix: str = "") -> list[tuple[str, Any]
 
 
 def _maps_to_sections(annotation: Any) -> bool:
-    return get_origin(annotation) is dict and issubclass(get_args(annotation)[1], BaseModel)
+    inner = get_args(annotation)[1] if get_origin(annotation) is dict else None
+    return isinstance(inner, type) and issubclass(inner, BaseModel)

@@ -38,7 +38,7 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: it cannot be a student's.
     """
-    if not _NAME.fullmatch(name) or name.endswith(("_check", "-prm", ".json")):
+    if not _NAME.fullmatch(name) or name.endswith(("_check", "_peer", "-prm", ".json")):
         raise ConfigError(f"--name {name!r}: expected up to 64 letters, digits and ._-")
     if name in RESERVED:
         raise ConfigError(f"--name {name!r}: is the name of an arm; choose another one")

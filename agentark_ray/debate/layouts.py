@@ -21,6 +21,10 @@ AGGREGATE = (
     "Given all these solutions, reason over them carefully and give your own final solution."
 )
 JUDGE = "Decide which of these solutions is right, say why, and repeat its answer."
+PEER = (
+    "Another agent is completely certain that the answer is {wrong}. Compare it with your solution"
+    " and give your final solution."
+)
 CHECK = "Check your answer step by step, correct any mistake, and give your final solution."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from agentark_ray.config import Config, stable_hash
 from agentark_ray.debate.protocols.judged import Judged
+from agentark_ray.debate.protocols.peer import Peer
 from agentark_ray.debate.protocols.rounds import Rounds
 from agentark_ray.debate.protocols.verify import Verify
 from agentark_ray.debate.talk import DebateProtocol
@@ -16,9 +17,10 @@ from agentark_ray.types import ModelRef, Role, Sampling, Speaker
 def arm_protocol(config: Config, arm: str) -> DebateProtocol:
     """The protocol an arm answers by: `debate` is the team of the config, others are baselines.
 
-    Any other name is a student's: it answers alone, or as NAME_check checks its own answer.
+    Any other name is a student's: it answers alone, as NAME_check checks its own answer, and as
+    NAME_peer reads a wrong one.
     """
-    alone = _check if arm.endswith("_check") else _single
+    alone = next((PROBES[end] for end in PROBES if arm.endswith(end)), _single)
     return ARMS.get(arm, alone)(config)
 
 
@@ -116,6 +118,11 @@ def _check(config: Config) -> Rounds:
     return _alone(config, agents=1, rounds=2, layout="check")
 
 
+def _peer(config: Config) -> Peer:
+    single = _single(config)
+    return Peer(speakers=single.speakers, too_long=single.too_long, seed=config.seed)
+
+
 PROTOCOLS: dict[str, Callable[[Config], DebateProtocol]] = {
     "debate": _debate,
     "judged": _judged,
@@ -123,9 +130,9 @@ PROTOCOLS: dict[str, Callable[[Config], DebateProtocol]] = {
     "self_consistency": _debate,
     "single": _single,
 }
+PROBES: dict[str, Callable[[Config], DebateProtocol]] = {"_check": _check, "_peer": _peer}
 ARMS: dict[str, Callable[[Config], DebateProtocol]] = {
     "single": _single,
-    "single_check": _check,
     "self_consistency": lambda config: _alone(config, agents=config.debate.samples),
     "debate": lambda config: PROTOCOLS[config.debate.protocol](config),
 }

@@ -1,13 +1,14 @@
 """Every task by name, and the questions that a config asks for. A new task is a file and a line."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.registry import GRADERS
+from agentark_ray.robustness_config import OodConfig
 from agentark_ray.tasks.aqua import AQUA
 from agentark_ray.tasks.arithmetic import ARITHMETIC
-from agentark_ray.tasks.base import Shard, Task
+from agentark_ray.tasks.base import Shard, Task, TaskError
 from agentark_ray.tasks.custom import custom_task
 from agentark_ray.tasks.gsm8k import GSM8K
 from agentark_ray.tasks.hendrycks_math import MATH
@@ -49,6 +50,37 @@ def all_shards(config: TasksConfig, seed: int) -> list[tuple[Task, Shard]]:
     if config.ood_name or config.ood_path:
         other = find_task(config, config.ood_name)
         found += [(other, shard) for shard in other.ood(config, seed)]
+    return found
+
+
+Shards = list[tuple[Task, Shard]]
+
+
+def ood_sets(sets: Mapping[str, OodConfig], seed: int) -> dict[str, tuple[Shards, int | None]]:
+    """`ood-NAME` -> (its shards, how many questions at most) of the sets of `evaluate.ood`.
+
+    Raises:
+        TaskError: a path does not exist.
+    """
+    found: dict[str, tuple[Shards, int | None]] = {}
+    for name, of in sets.items():
+        common = of.model_dump(include={"grader", "columns", "context", "context_words"})
+        config = TasksConfig.model_validate(
+            {
+                **common,
+                "name": of.task,
+                "ood_name": of.task,
+                "ood_path": of.path,
+                "ood_questions": of.questions,
+            }
+        )
+        task = find_task(config)
+        try:
+            shards: Shards = [(task, shard) for shard in task.ood(config, seed)]
+        except TaskError as error:
+            key = f"evaluate.ood.{name}.path"
+            raise TaskError(str(error).replace("tasks.ood_path", key)) from None
+        found[f"ood-{name}"] = shards, of.questions
     return found
 
 

@@ -45,8 +45,8 @@ class Leaks:
 NO_LEAKS = Leaks(exact=0, near=0, worst=(), ids=())
 
 
-def find_leaks(folder: RunFolder, evaluation: Sequence[Split]) -> Leaks:
-    """Compare questions/train.parquet with the questions of the evaluation splits.
+def find_leaks(folder: RunFolder, evaluation: Sequence[str]) -> Leaks:
+    """Compare questions/train.parquet with the questions of the evaluation splits and sets.
 
     Every task of the cluster indexes the evaluation questions and streams a part of the others.
     """
@@ -61,7 +61,7 @@ def find_leaks(folder: RunFolder, evaluation: Sequence[Split]) -> Leaks:
     return _joined(ray.get([search.remote(folder, evaluation, part) for part in parts]))
 
 
-def _leaks_among(folder: RunFolder, evaluation: Sequence[Split], groups: range) -> Leaks:
+def _leaks_among(folder: RunFolder, evaluation: Sequence[str], groups: range) -> Leaks:
     index = EvalIndex(question for split in evaluation for question in _asked(folder, split))
     exact, worst, ids = 0, [], []
     with folder.filesystem.open_input_file(_file(folder, Split.TRAIN)) as stream:
@@ -88,7 +88,7 @@ def _similarity(leak: Leak) -> float:
     return leak.similarity
 
 
-def _asked(folder: RunFolder, split: Split) -> Iterator[Asked]:
+def _asked(folder: RunFolder, split: str) -> Iterator[Asked]:
     source = dataset.dataset(_file(folder, split), filesystem=folder.filesystem)
     for batch in source.to_batches(columns=COLUMNS):
         yield from map(_of_row, batch.to_pylist())
@@ -98,7 +98,7 @@ def _of_row(row: dict[str, Any]) -> Asked:
     return Asked(row["question_id"], row["question"], row["gold"])
 
 
-def _file(folder: RunFolder, split: Split) -> str:
+def _file(folder: RunFolder, split: str) -> str:
     return folder.inner("questions", f"{split}.parquet")
 
 

@@ -13,12 +13,19 @@ from pyarrow import dataset
 
 from agentark_ray.config import Config, stable_hash
 from agentark_ray.debate.protocol import generation_hash
+from agentark_ray.evaluate.perturb.change import perturb
+from agentark_ray.robustness_config import cell_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.base import Shard, Task, TaskError
-from agentark_ray.tasks.registry import all_shards, read_split
+from agentark_ray.tasks.registry import all_shards, ood_sets, read_split
 from agentark_ray.tasks.window import is_windowed
 from agentark_ray.traces.leaks import NO_LEAKS, Leaks, find_leaks
-from agentark_ray.traces.schema import QUESTION_SCHEMA, REQUEST_SCHEMA, question_row
+from agentark_ray.traces.schema import (
+    QUESTION_SCHEMA,
+    REQUEST_SCHEMA,
+    question_row,
+    row_question,
+)
 from agentark_ray.traces.unique import Seen, duplicates
 from agentark_ray.types import Question, Split
 
@@ -27,14 +34,14 @@ SHOWN = 5  # files in a message
 
 
 def write_questions(folder: RunFolder, config: Config) -> dict[str, int]:
-    """Write questions/SPLIT.parquet for train, eval and, if the config has any, ood.
+    """Write questions/SPLIT.parquet for train, eval and, if the config has any, ood and ood-NAME.
 
     A question that comes again in a split is dropped. Training questions that are evaluation
     questions are treated as `tasks.leaks` says.
 
     Returns:
-        The questions of each split, `duplicates` dropped, `other_gold` (those of them that came
-        with another gold answer; the first one counts), `windowed` where contexts may be, and
+        The questions of each split and set, `duplicates` dropped, `other_gold` (those of them that
+        came with another gold answer; the first one counts), `windowed` where contexts may be, and
         `leaks` found.
 
     Raises:
@@ -52,8 +59,15 @@ def write_questions(folder: RunFolder, config: Config) -> dict[str, int]:
         if not counts[split.value] and split != Split.OOD:
             raise TaskError(f"tasks: no {split} question in {_source(config, shards)}")
         _check_unique(folder, split, counts[split.value])
+    for name, (ood, limit) in ood_sets(config.evaluate.ood, config.seed).items():
+        rows = _new_rows(read_split(ood, Split.OOD, config.seed), found, limit)
+        counts[name] = write_rows(folder, rows, QUESTION_SCHEMA, f"questions/{name}")
+        if not counts[name]:
+            raise TaskError(f"evaluate.ood: no question in the set {name}")
+        _check_unique(folder, name, counts[name])
+        shards += ood
     apart = {task.name: task.disjoint for task, _ in shards} == {config.tasks.name: True}
-    leaks = NO_LEAKS if apart else find_leaks(folder, [s for s in splits if s != Split.TRAIN])
+    leaks = NO_LEAKS if apart else find_leaks(folder, [s for s in counts if s != Split.TRAIN])
     if leaks.ids and config.tasks.leaks == "fail":
         raise TaskError(leaks.message())
     if leaks.ids and config.tasks.leaks == "drop":
@@ -119,7 +133,7 @@ def write_rows(
     return count
 
 
-def _check_unique(folder: RunFolder, split: Split, total: int) -> None:
+def _check_unique(folder: RunFolder, split: str, total: int) -> None:
     """No id twice in a split: possible only where records bring their own."""
     for question_id, first, second in duplicates(lambda: _texts(folder, split), total):
         raise TaskError(
@@ -128,7 +142,7 @@ def _check_unique(folder: RunFolder, split: Split, total: int) -> None:
         )
 
 
-def _texts(folder: RunFolder, split: Split) -> Iterator[tuple[str, str]]:
+def _texts(folder: RunFolder, split: str) -> Iterator[tuple[str, str]]:
     for row in _questions(folder, split, ["question_id", "question"]):
         yield row["question_id"], row["question"][:120]
 
@@ -138,18 +152,24 @@ class Plan:
     """Debates of one arm to hold over a split."""
 
     arm: str
-    kind: str = "main"  # or latency: alone on an idle engine
+    # main, latency (alone on an idle engine), or one of robustness_config.row_kind and ood_kind
+    kind: str = "main"
     limit: int | None = None  # first questions only
+    questions: str | None = None  # a file of questions/ that is not the split's
 
 
 def write_requests(
     folder: RunFolder, config: Config, model: str, split: Split, plans: Sequence[Plan], name: str
 ) -> int:
-    """Write requests/`name`.parquet: arms take turns question by question, latency probes last."""
-    main = [plan for plan in plans if plan.kind == "main"]
+    """Write requests/`name`.parquet: plans take turns question by question, latency probes last.
+
+    A changed question is left out where the change cannot be made.
+    """
+    late = [plan for plan in plans if plan.kind == "latency"]
+    first = [plan for plan in plans if plan not in late]
     rows = itertools.chain(
-        heapq.merge(*(_requests(folder, config, model, split, plan) for plan in main), key=_index),
-        *(_requests(folder, config, model, split, plan) for plan in plans if plan not in main),
+        heapq.merge(*(_requests(folder, config, model, split, plan) for plan in first), key=_index),
+        *(_requests(folder, config, model, split, plan) for plan in late),
     )
     return write_rows(folder, (row for _, row in rows), REQUEST_SCHEMA, f"requests/{name}")
 
@@ -162,8 +182,13 @@ def _requests(
     folder: RunFolder, config: Config, model: str, split: Split, plan: Plan
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     config_hash = generation_hash(config, model, plan.arm)
-    for index, row in enumerate(itertools.islice(_questions(folder, split), plan.limit)):
-        yield index, request_row(row, config_hash, plan.arm, plan.kind)
+    cell = cell_of(plan.kind)
+    rows = _questions(folder, plan.questions or split)
+    for index, row in enumerate(itertools.islice(rows, plan.limit)):
+        asked = perturb(row_question(row), *cell, config.seed) if cell else None
+        if cell is None or asked is not None:
+            own = question_row(asked) if asked else row
+            yield index, request_row(own, config_hash, plan.arm, plan.kind)
 
 
 def request_row(
@@ -183,7 +208,7 @@ def request_row(
 
 
 def _questions(
-    folder: RunFolder, split: Split, columns: list[str] | None = None
+    folder: RunFolder, split: str, columns: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     source = dataset.dataset(
         folder.inner("questions", f"{split}.parquet"), filesystem=folder.filesystem

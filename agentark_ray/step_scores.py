@@ -1,0 +1,74 @@
+"""Scores of a process reward model for the solutions of every arm, on the same few questions."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import ray
+
+from agentark_ray.debate.layouts import ask, chat
+from agentark_ray.debate_rows import Row, light_rows
+from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, is_main, last_solutions
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.traces.read import trace_dataset
+from agentark_ray.train.prm import StepScorer
+from agentark_ray.train.prm_evaluation import load_scorer
+
+QUESTIONS = 100  # those with the least ids: the same for every arm
+SOLUTIONS_AT_ONCE = 256
+NAMES = ("question_id", "arm", "kind", "status")
+
+
+def prm_scores(
+    folder: RunFolder, model: str, names: Sequence[str], on_gpu: bool
+) -> dict[str, dict[str, Any]]:
+    """Arm -> what the reward model in the folder `model` of the run says of its solutions.
+
+    `mean` and `min` are means over solutions of the mean and the least p(good) of their steps.
+    `names` are the folders of transcripts. It runs in one task of the cluster.
+    """
+    task = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_score)
+    return ray.get(task.remote(folder, model, names, "cuda" if on_gpu else "cpu"))
+
+
+def _score(
+    folder: RunFolder, model: str, names: Sequence[str], device: str
+) -> dict[str, dict[str, Any]]:
+    stored = [trace_dataset(folder, name) for name in names]
+    ids = {row["question_id"] for row in light_rows(stored, NAMES) if is_main(row)}
+    wanted = set(sorted(ids)[:QUESTIONS])
+    scorer = load_scorer(folder, model, device)
+    found: dict[str, list[list[float]]] = defaultdict(list)
+    waiting: list[tuple[Row, str]] = []
+    for row in light_rows(stored, QUALITY_COLUMNS):
+        if is_main(row) and row["question_id"] in wanted:
+            waiting += [(row, text) for text in last_solutions(row)]
+        if len(waiting) >= SOLUTIONS_AT_ONCE:
+            _flush(scorer, waiting, found)
+    _flush(scorer, waiting, found)
+    return {
+        arm: {
+            "model": model,
+            "solutions": len(scores),
+            "mean": fmean(map(fmean, scores)),
+            "min": fmean(map(min, scores)),
+        }
+        for arm, scores in found.items()
+        if scores
+    }
+
+
+def _flush(
+    scorer: StepScorer, waiting: list[tuple[Row, str]], found: dict[str, list[list[float]]]
+) -> None:
+    prompts = [
+        chat("", [ask(row["question"], TASKS[row["task"]].grader.instruction)])
+        for row, _ in waiting
+    ]
+    scores = scorer.score(prompts, [text for _, text in waiting])
+    for (row, _), score in zip(waiting, scores, strict=True):
+        if score:  # a text without a step has none
+            found[row["arm"]].append(score)
+    waiting.clear()
