@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from agentark_ray import cli_distill, cli_label, cli_plan, cli_recommend, cli_traces
+from agentark_ray import cli_distill, cli_label, cli_plan, cli_recommend, cli_traces, cli_upkeep
 from agentark_ray.cli_base import (
     ConfigArgument,
+    GateFlag,
     JsonFlag,
     Overrides,
     clear_errors,
+    exit_by,
     run_stages,
     show_summary,
 )
@@ -53,11 +55,14 @@ def run(
 @app.command()
 def report(
     folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    gate: GateFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write report.html of a finished run again and show its result.
 
     Example: agentark report runs/demo
+
+    Exit codes with --gate, by the stored decision: 0 adopt, 3 hybridize, 4 continue.
     """
     with clear_errors():
         from agentark_ray.evaluation import SUMMARY, write_report
@@ -69,6 +74,8 @@ def report(
         write_report(run_folder)
         summary = run_folder.read_json(*SUMMARY)
         show_summary(summary, run_folder.path("report.html"), as_json)
+    if gate:
+        exit_by(summary["decision"])
 
 
 @app.command()
@@ -88,6 +95,9 @@ app.command(help=cli_distill.DISTILL_HELP)(cli_distill.distill)
 app.command(help=cli_distill.EVALUATE_HELP)(cli_distill.evaluate)
 app.add_typer(cli_traces.app, name="traces")
 app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
+app.command(help=cli_upkeep.ROI_HELP)(cli_upkeep.roi)
+app.command(help=cli_upkeep.RETRAIN_HELP)(cli_upkeep.retrain_check)
+app.command(help=cli_upkeep.CHECKLIST_HELP)(cli_upkeep.checklist)
 
 
 def main() -> None:

@@ -24,6 +24,13 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+GateFlag = Annotated[
+    bool,
+    typer.Option(
+        "--gate",
+        help="For CI: exit with 0 if the decision is adopt, 3 if hybridize, 4 if continue.",
+    ),
+]
 # After a line break, or as the file name of an OSError.
 RETRY_ADVICE = re.compile(
     r"(?:\n|: ['\"])Failed to [\w ]+ after \d+/\d+ attempts \(total backoff .*", re.DOTALL
@@ -72,6 +79,13 @@ def show_summary(summary: dict[str, Any], report_path: str, as_json: bool) -> No
     console = stdout()
     console.print(render_table(summary))
     console.print(f"report: {report_path}", highlight=False, soft_wrap=True)
+
+
+def exit_by(decision: str) -> NoReturn:
+    """End with the exit code of a decision, as --gate promises it."""
+    from agentark_ray.evaluate.decision import EXIT_CODES, Decision
+
+    raise typer.Exit(EXIT_CODES[Decision(decision)])
 
 
 @contextmanager

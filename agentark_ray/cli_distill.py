@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentark_ray.cli_base import (
+    GateFlag,
     JsonFlag,
     Overrides,
     clear_errors,
+    exit_by,
     print_json,
     show_summary,
     stdout,
@@ -98,6 +100,10 @@ Examples:
   agentark evaluate runs/demo
 
   agentark evaluate runs/demo --student da --json
+
+  agentark evaluate runs/demo --gate || echo "not adopted: exit code $?"
+
+Exit codes with --gate: 0 adopt, 3 hybridize, 4 continue. Always: 1 a failure, 2 something to mend.
 """
 
 
@@ -107,6 +113,7 @@ def evaluate(
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="The student to decide on.")
     ] = None,
+    gate: GateFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare all students."""
@@ -117,4 +124,7 @@ def evaluate(
         from agentark_ray.run_folder import RunFolder
 
         done = evaluate_again(RunFolder(run), overrides or [], student, Console(stderr=True))
-        show_summary(done.summary(), done.folder.path("report.html"), as_json)
+        summary = done.summary()
+        show_summary(summary, done.folder.path("report.html"), as_json)
+    if gate:
+        exit_by(summary["decision"])

@@ -19,7 +19,7 @@ class TokenPrices:
     prompt: float  # not from the cache
     cached: float  # prompt tokens from the cache
 
-    def cost(self, tokens: Mapping[str, int]) -> dict[str, float]:
+    def cost(self, tokens: Mapping[str, float]) -> dict[str, float]:
         """US dollars by kind; `tokens` has output_tokens, prompt_tokens and, of those, cached."""
         cached = tokens["cached_tokens"]
         return {

@@ -148,6 +148,7 @@ def _arm(correct: int, n: int) -> ArmResult:
         ci_high=high,
         output_tokens_per_query=0.0,
         prompt_tokens_per_query=0.0,
+        cached_tokens_per_query=0.0,
         latency=None,
         self_correction=None,
     )
@@ -165,7 +166,6 @@ def main() -> None:
     for row in (*groups, *whole):
         say(" ".join(f"{key}={value:g}" for key, value in row.items()))
     level = 1 - CONFIG.confidence
-    passes = [row[key] for row in settings for key in ("false_adopt", "regression_passes")]
     missed = {
         key: max(abs(row[key] - CONFIG.confidence) for row in settings)
         for key in ("coverage", "regression_coverage")
@@ -173,7 +173,9 @@ def main() -> None:
     finish(
         "gates",
         {
-            "false_adopt_over_level": max(passes) / level,
+            "false_adopt_over_level": max(row["false_adopt"] for row in settings) / level,
+            "regression_passes_over_level": max(row["regression_passes"] for row in settings)
+            / level,
             "false_adopt_over_level_clustered": max(row["false_adopt"] for row in groups) / level,
             "false_adopt_over_level_decided": max(row["adopt"] for row in whole) / level,
             **{f"{key}_off_over_1.5_points": found / 0.015 for key, found in missed.items()},

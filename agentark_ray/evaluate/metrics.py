@@ -48,6 +48,7 @@ class ArmResult:
     ci_high: float
     output_tokens_per_query: float
     prompt_tokens_per_query: float
+    cached_tokens_per_query: float  # of the prompt's
     latency: Latency | None  # None if it was not measured
     self_correction: SelfCorrection | None  # None if the arm has no second look
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from agentark_ray.evaluate.statistics import POWER, z_of
 
 Number = Any  # a float, or an array with one element an evaluation
 Measure = Literal["ratio", "difference"]
-Score = Callable[["Pair", Number, float], Number]
+Score = Callable[..., Number]  # of a pair, a value and the correction
 
 LARGEST = {"ratio": 1e6, "difference": 1.0}  # where the search for an interval ends
 SMALLEST = {"ratio": 1e-9, "difference": -1.0}
@@ -51,7 +52,7 @@ class Pair:
         return (self.both + self.only_second) / self.n
 
 
-def pair_of(first: Sequence[float], second: Sequence[float], samples: int = 1) -> Pair:
+def pair_of(first: ArrayLike, second: ArrayLike, *, samples: int = 1) -> Pair:
     """The pair of two arms, each given as its accuracy on every question, in the same order.
 
     Raises:

@@ -143,3 +143,19 @@ def share_size(share: float, against: float, confidence: float, power: float = P
     alone = against if share > against else 1 - against  # of a trial when the share is `against`
     least = math.log(1 - confidence) / math.log(alone) if 0 < alone < 1 else 1.0
     return math.ceil(max((spread / (share - against)) ** 2, least))
+
+
+def independent_difference(
+    first: int, first_n: int, second: int, second_n: int, confidence: float
+) -> tuple[float, float]:
+    """One-sided bounds of the difference of two shares of different questions, first - second.
+
+    From both Wilson intervals (Newcombe 1998, method 10).
+    """
+    z = z_of(confidence)
+    (low_1, high_1), (low_2, high_2) = wilson(first, first_n, z), wilson(second, second_n, z)
+    p_1, p_2 = first / first_n, second / second_n
+    return (
+        p_1 - p_2 - math.hypot(p_1 - low_1, high_2 - p_2),
+        p_1 - p_2 + math.hypot(high_1 - p_1, p_2 - low_2),
+    )

@@ -116,7 +116,9 @@ def _pair(tallies: Mapping[str, Tally], first: str, second: str) -> Pair | None:
     both = _common(tallies, first, second)
     if not both:
         return None
-    return pair_of(*([tallies[arm].right[q] for q in both] for arm in (first, second)))
+    return pair_of(
+        [tallies[first].right[q] for q in both], [tallies[second].right[q] for q in both]
+    )
 
 
 def _tokens(tallies: Mapping[str, Tally], student: str) -> tuple[list[int], list[int]] | None:
@@ -167,6 +169,7 @@ def _arm(arm: ArmResult, latency_failed: int) -> dict[str, Any]:
         "unparsable": arm.unparsable,
         "output_tokens_per_query": arm.output_tokens_per_query,
         "prompt_tokens_per_query": arm.prompt_tokens_per_query,
+        "cached_tokens_per_query": arm.cached_tokens_per_query,
         "latency_ms": {**_latency(arm.latency), "failed": latency_failed},
         "self_correction": _correction(arm.self_correction),
     }

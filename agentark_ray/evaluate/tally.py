@@ -11,7 +11,6 @@ from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
 CHECK = "_check"  # the arm `single_check` is the self-correction probe of `single`
-PEER = "_peer"  # `single_peer` reads a wrong peer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +22,7 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     unparsable: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0  # of prompt_tokens
     wall_ms: list[float] = field(default_factory=list)
     latency_failed: int = 0
     looks: Counter[PathClass] = field(default_factory=Counter)
@@ -45,6 +45,7 @@ class Tally:
         self.unparsable += ok and row["verdict"] == Verdict.UNPARSABLE
         self.tokens[row["question_id"]] = row["output_tokens"]
         self.prompt_tokens += row["prompt_tokens"]
+        self.cached_tokens += row["cached_tokens"]
         if ok:
             self.rounds.add(row["votes"] or ())
 
@@ -72,6 +73,7 @@ class Tally:
             ci_high=high,
             output_tokens_per_query=sum(self.tokens.values()) / n,
             prompt_tokens_per_query=self.prompt_tokens / n,
+            cached_tokens_per_query=self.cached_tokens / n,
             latency=latency(self.wall_ms),
             self_correction=self_correction(self.looks),
         )
@@ -81,8 +83,6 @@ def tally(rows: Iterable[Row]) -> dict[str, Tally]:
     """Arm -> tally; a `_check` arm's rows are counted as second looks of the arm they probe."""
     arms: dict[str, Tally] = {}
     for row in rows:
-        if row["kind"] not in ("main", "latency") or row["arm"].endswith(PEER):
-            continue  # probes.py counts them
         arm = arms.setdefault(row["arm"].removesuffix(CHECK), Tally())
         if row["arm"].endswith(CHECK):
             arm.add_looks(row)

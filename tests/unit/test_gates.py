@@ -36,6 +36,7 @@ def arm(correct: int, n: int = 100, tokens: float = 100.0, **changes: Any) -> Ar
         "ci_high": high,
         "output_tokens_per_query": tokens,
         "prompt_tokens_per_query": 50.0,
+        "cached_tokens_per_query": 0.0,
         "latency": latency(FAST),
         "self_correction": None,
     }

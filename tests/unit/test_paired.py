@@ -135,7 +135,7 @@ def test_swapping_the_arms_mirrors_the_difference(cells: tuple[int, ...]) -> Non
 
 @given(ANSWERS)
 def test_one_answer_each_makes_whole_cells(answers: list[tuple[bool, bool]]) -> None:
-    found = pair_of(*zip(*answers, strict=True))
+    found = pair_of([a for a, _ in answers], [b for _, b in answers])
     assert (found.n, found.both) == (len(answers), sum(a and b for a, b in answers))
     assert found.only_first == sum(a and not b for a, b in answers)
     assert found.only_second == sum(b and not a for a, b in answers)

@@ -1,0 +1,138 @@
+"""What `agentark roi` and `agentark retrain-check` read from a run folder."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import Any
+
+from pyarrow import dataset
+
+from agentark_ray.config import Config, ConfigError
+from agentark_ray.evaluate.retrain import Reference, feature_bins
+from agentark_ray.evaluate.roi import Forecast, Roi, Serving, Work, roi
+from agentark_ray.monitoring import question_features
+from agentark_ray.plan import measured
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.students import Record, arm_of, records, trained
+
+SUMMARY = ("eval", "summary.json")
+REFERENCE_QUESTIONS = 20_000  # the first ones, for the distribution of features
+
+
+def evaluated(folder: RunFolder) -> dict[str, Any]:
+    """The summary of a run.
+
+    Raises:
+        ConfigError: it is not evaluated.
+    """
+    if not folder.exists(*SUMMARY):
+        raise ConfigError(f"{folder.uri}: no evaluated run ({'/'.join(SUMMARY)} is missing)")
+    return folder.read_json(*SUMMARY)
+
+
+def student_record(folder: RunFolder, summary: Mapping[str, Any], name: str | None) -> Record:
+    """The record of a student by its name; by default that of the one the gates were asked of.
+
+    Raises:
+        ConfigError: there is none that is trained and evaluated.
+    """
+    there = [
+        one
+        for one in records(folder)
+        if trained(one) and arm_of(folder, one["name"]) in summary["arms"]
+    ]
+    for one in there:
+        if one["name"] == name or (name is None and _answers_as(folder, one, summary["student"])):
+            return one
+    known = ", ".join(one["name"] for one in there) or "none"
+    raise ConfigError(f"--student {name!r}: no evaluated student of {folder.uri} (there: {known})")
+
+
+def _answers_as(folder: RunFolder, record: Record, arm: str) -> bool:
+    return arm_of(folder, record["name"]) == arm
+
+
+def run_roi(
+    folder: RunFolder,
+    config: Config,
+    *,
+    student: str | None,
+    queries_per_day: float,
+    growth: float,
+    redistil_days: float | None,
+    start: date,
+    fallback_rate: float | None,
+    investment_usd: float | None,
+    redistil_usd: float | None,
+    tokens_per_s: float | None,
+    student_tokens_per_s: float | None,
+) -> Roi:
+    """The return on distilling one student of a run.
+
+    Raises:
+        ConfigError: the run is not evaluated, or a figure or price is missing.
+    """
+    summary = evaluated(folder)
+    record = student_record(folder, summary, student)
+    manifest = folder.read_json("manifest.json")
+    speed, seconds = tokens_per_s, None
+    if "actor_seconds" in manifest["stages"]["generate"]:
+        run = measured(folder.uri, manifest, 0)
+        speed, seconds = tokens_per_s or run.tokens_per_s, run.engine_seconds
+    return roi(
+        summary["arms"],
+        arm_of(folder, record["name"]),
+        config.prices,
+        Serving(
+            gpus_per_engine=config.gpus_per_engine,
+            debate_tokens_per_s=speed,
+            student_tokens_per_s=student_tokens_per_s or speed,
+        ),
+        Work(
+            tokens=manifest["stages"]["generate"],
+            engine_seconds=seconds,
+            training_seconds=_training_seconds(folder, record),
+            training_gpus=config.train.workers if config.gpus_per_engine else 0,
+        ),
+        Forecast(
+            queries_per_day=queries_per_day,
+            growth=growth,
+            redistil_days=redistil_days,
+            start=start,
+        ),
+        fallback_rate=fallback_rate,
+        investment_usd=investment_usd,
+        redistil_usd=redistil_usd,
+    )
+
+
+def _training_seconds(folder: RunFolder, record: Record) -> float:
+    """Of all stages of a student and of those it started from."""
+    by_name = {one["name"]: one for one in records(folder)}
+    own = sum(stage["seconds"] for stage in record["stages"].values())
+    parent = by_name.get(record["parent"]) if record["parent"] else None
+    return own + (_training_seconds(folder, parent) if parent else 0.0)
+
+
+def reference(folder: RunFolder, student: str | None) -> Reference:
+    """A student as it was evaluated, with the features of the questions it learned from.
+
+    Raises:
+        ConfigError: the run is not evaluated, or has no such student.
+    """
+    summary = evaluated(folder)
+    record = student_record(folder, summary, student)
+    arm = summary["arms"][arm_of(folder, record["name"])]
+    source = dataset.dataset(
+        folder.inner("questions", "train.parquet"), filesystem=folder.filesystem
+    )
+    texts = (
+        text for batch in source.to_batches(columns=["question"]) for text in batch[0].to_pylist()
+    )
+    return Reference(
+        student=record["name"],
+        correct=arm["correct"],
+        n=arm["n"],
+        made=datetime.fromisoformat(record["created"]).astimezone(UTC),
+        bins=feature_bins(map(question_features, islice(texts, REFERENCE_QUESTIONS))),
+    )

@@ -1,0 +1,239 @@
+"""roi, retrain-check, checklist and --gate on a run folder; no Ray."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentark_ray.cli import app
+from agentark_ray.config import GatesConfig, parse_config
+from agentark_ray.evaluate.checklist import checklist
+from agentark_ray.evaluate.summary import summarize
+from agentark_ray.gates_config import DecideBy
+from agentark_ray.monitoring import question_features
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.students import run_config
+from agentark_ray.traces.schema import QUESTION_SCHEMA
+from tests.unit.test_students import make
+from tests.unit.test_summary import ROWS, write
+
+PRICES = ("prices.output=10", "prices.prompt=1", "prices.cached=0.5")
+GENERATED = {
+    "rows": 1_500,
+    "failed": 0,
+    "output_tokens": 67_500,
+    "prompt_tokens": 135_000,
+    "cached_tokens": 0,
+    "seconds": 100.0,
+    "actor_seconds": 100.0,
+    "attempts": 1,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run of 8 training questions, evaluated on 4, whose student beats the debate."""
+    found = RunFolder(str(tmp_path / "run"))
+    config = parse_config({}, [f"output={found.uri}", "tasks.leaks=drop"], "t")
+    found.open(config, "/models/tiny")
+    found.finish_stage("questions", {"train": 8, "eval": 4, "leaks": 2, "duplicates": 0})
+    found.finish_stage("generate", GENERATED)
+    record = make(found, "rsft", run_config(found))
+    record["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    record["stages"] = {name: {"seconds": 9.0, **of} for name, of in record["stages"].items()}
+    found.write_json(record, "students", "rsft.json")
+    rows = [
+        dict.fromkeys(QUESTION_SCHEMA.names) | {"question_id": f"q{i}", "question": "word " * i}
+        for i in range(1, 9)
+    ]
+    Path(found.path("questions")).mkdir()
+    for row in rows:
+        row |= {"gold": "4", "task": "arithmetic", "split": "train"}
+    table = pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA)
+    pq.write_table(table, found.path("questions", "train.parquet"))
+    gates = GatesConfig(decide_by=DecideBy.POINT)
+    summary = summarize([write(tmp_path / "x", ROWS)], gates, train_traces=1_500, seeds=[17])
+    found.write_json(summary, "eval", "summary.json")
+    return found
+
+
+def cli(*args: str) -> Result:
+    return CliRunner().invoke(app, list(args), catch_exceptions=False)
+
+
+def answer(*args: str) -> dict[str, Any]:
+    return json.loads(cli(*args, "--json").stdout)
+
+
+def monitoring(tmp_path: Path, **changes: Any) -> str:
+    """300 live requests like the training questions, and 50 right canaries."""
+    record = {"time": "2026-01-01T00:00:00Z", "student": "rsft", "kind": "live"}
+    asked = [
+        record | {"features": question_features("word " * (i % 8 + 1))} | changes
+        for i in range(300)
+    ]
+    right = record | {"kind": "canary", "correct": True, "features": question_features("word")}
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in [*asked, *[right] * 50]))
+    return str(path)
+
+
+def test_roi_of_a_run(folder: RunFolder) -> None:
+    asked = ("roi", folder.uri, "--queries-per-day", "1000", *PRICES)
+    found = answer(*asked, "--investment", "5.3", "--fallback-rate", "0.5")
+    # 45 output and 90 prompt tokens a debate, 10 and 20 of the student; USD 10 and 1 a million
+    by_name = {one["name"]: one for one in found["options"]}
+    assert by_name["debate"]["usd_per_1000"] == pytest.approx(0.54)
+    assert by_name["student"]["usd_per_1000"] == pytest.approx(0.12)
+    assert by_name["hybrid"]["usd_per_1000"] == pytest.approx(0.39)
+    assert found["break_even"][0]["days"] == 13  # 5.3 / 0.42
+    assert found["generation_usd"] == pytest.approx(0.675 + 0.135)
+    shown = cli(*asked, "--investment", "5.3")
+    assert shown.exit_code == 0
+    assert "student breaks even" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+
+
+def test_roi_by_gpus_needs_no_stated_investment(folder: RunFolder) -> None:
+    asked = ("roi", folder.uri, "--queries-per-day", "1000", "prices.gpu_hour=3.6")
+    found = answer(*asked, "gpus_per_engine=1")
+    # 675 tokens a second were measured; 100 s of an engine, 12 s of training, 0.001 USD a second
+    assert found["options"][0]["usd_per_1000"] == pytest.approx(45 / 675)
+    assert (found["generation_usd"], found["training_usd"]) == pytest.approx((0.1, 0.012))
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ((), "no price: give prices.output="),
+        (PRICES, "what training cost is not known"),
+        (("prices.gpu_hour=3",), "give gpus_per_engine=N"),
+        (("--student", "da", *PRICES), "no evaluated student"),
+        (("train.lr=0.5", *PRICES), "only where and how fast"),
+    ],
+)
+def test_roi_says_what_is_missing(folder: RunFolder, extra: tuple[str, ...], words: str) -> None:
+    found = cli("roi", folder.uri, "--queries-per-day", "1000", *extra)
+    assert found.exit_code == 2
+    assert words in found.stderr
+
+
+def test_a_student_that_does_well_need_not_be_made_anew(folder: RunFolder, tmp_path: Path) -> None:
+    asked = ("retrain-check", folder.uri, "--monitoring", monitoring(tmp_path))
+    found = cli(*asked)
+    assert found.exit_code == 0, found.stdout
+    assert "No need for a new student" in found.stdout
+    states = {one["name"]: one["state"] for one in answer(*asked)["triggers"]}
+    assert set(states.values()) == {"quiet"}
+
+
+def test_drift_and_fallbacks_fire(folder: RunFolder, tmp_path: Path) -> None:
+    other = {"features": question_features("12 34. " * 20), "fallback": True}
+    found = cli(
+        "retrain-check", folder.uri, "--monitoring", monitoring(tmp_path, **other), "--json"
+    )
+    assert found.exit_code == 3
+    told = json.loads(found.stdout)
+    assert (told["retrain"], told["student"]) == (True, "rsft")
+    states = {one["name"]: one["state"] for one in told["triggers"]}
+    assert states == {
+        "accuracy_drop": "quiet",
+        "fallback_rate": "fired",
+        "psi": "fired",
+        "max_age_days": "quiet",
+    }
+
+
+def test_thresholds_can_be_replaced_and_are_no_part_of_the_runs_identity(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    path = monitoring(tmp_path)
+    found = cli(
+        "retrain-check", folder.uri, "--monitoring", path, "retrain.max_age_days=0.0000000001"
+    )
+    assert found.exit_code == 3
+    assert "max_age_days" in found.stdout
+    assert cli("retrain-check", folder.uri, "--monitoring", f"{path}x").exit_code == 2
+
+
+def states(folder: RunFolder) -> dict[str, tuple[str, str]]:
+    return {one.item: (one.state.value, one.evidence) for one in checklist(folder)}
+
+
+def test_the_checklist_of_an_evaluated_run(folder: RunFolder) -> None:
+    found = states(folder)
+    assert {item: state for item, (state, _) in found.items()} == {
+        "Questions": "done",
+        "Contamination": "done",
+        "Debates": "done",
+        "Student": "done",
+        "Control": "missing",
+        "Model cards": "missing",
+        "Held-out questions": "partly",
+        "Latency": "partly",
+        "Robustness": "missing",
+        "Other distribution": "missing",
+        "Gates": "partly",
+        "Price list": "missing",
+        "Report": "missing",
+    }
+    assert found["Debates"][1] == "1,500 finished, 0 failed; the gate asks for 1,000"
+    assert found["Gates"][1] == "5 of 6 measured; not measured: adversarial_failure"
+    assert "2 training questions were" in found["Contamination"][1]
+    assert cli("checklist", folder.uri).stdout.startswith("4 of 13 done")
+    assert len(answer("checklist", folder.uri)["items"]) == 13
+
+
+def test_the_checklist_follows_the_folder(folder: RunFolder) -> None:
+    summary = folder.read_json("eval", "summary.json")
+    summary |= {"robustness": {"student": []}, "ood": {"hard": {}}}
+    summary["arms"]["student"]["latency_ms"]["n"] = 299
+    summary["against_debate"]["student"]["detectable"] = 0.031
+    for gate in summary["gates"]:
+        gate |= {"value": 0.5, "status": "passed", "reason": "as it is"}
+    folder.write_json(summary, "eval", "summary.json")
+    folder.write_text("", "report.html")
+    folder.write_text("", "students", "rsft", "README.md")
+    make(folder, "control", run_config(folder, (), "rft"))
+    manifest = folder.read_json("manifest.json")
+    manifest["config"]["prices"]["gpu_hour"] = 2.5
+    folder.write_json(manifest, "manifest.json")
+    found = states(folder)
+    assert {item for item, (state, _) in found.items() if state != "done"} == {"Model cards"}
+    assert found["Model cards"] == ("partly", "rsft")
+    assert "3.1 points" in found["Held-out questions"][1]
+    assert found["Price list"][1] == "USD: gpu_hour 2.5"
+    summary["gates"][0]["status"] = "open"
+    folder.write_json(summary, "eval", "summary.json")
+    assert states(folder)["Gates"] == ("partly", "6 of 6 measured; open: accuracy_ratio")
+
+
+def test_the_checklist_of_a_new_run_is_empty(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "run"))
+    folder.open(parse_config({}, [f"output={folder.uri}"], "t"), "/models/tiny")
+    assert {state for state, _ in states(folder).values()} == {"missing"}
+    assert cli("checklist", str(tmp_path)).exit_code == 2
+
+
+@pytest.mark.parametrize(("decision", "code"), [("adopt", 0), ("hybridize", 3), ("continue", 4)])
+def test_ci_gets_the_decision_as_exit_code(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, decision: str, code: int
+) -> None:
+    monkeypatch.setattr("agentark_ray.evaluation.write_report", lambda folder: 0)
+    summary = folder.read_json("eval", "summary.json") | {"decision": decision}
+    folder.write_json(summary, "eval", "summary.json")
+    assert cli("report", folder.uri).exit_code == 0
+    found = cli("report", folder.uri, "--gate", "--json")
+    assert (found.exit_code, json.loads(found.stdout)["decision"]) == (code, decision)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "retrain-check"])
+def test_exit_codes_are_in_the_help(command: str) -> None:
+    text = cli(command, "--help").stdout
+    assert "Exit codes" in text
+    assert "3" in text
