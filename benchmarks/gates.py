@@ -12,12 +12,13 @@ For every number of questions, accuracy of the debate and correlation between st
 - `regression_passes`, `regression_coverage`: the same for the difference to the single model.
 
 `clustered` has four answers to a question, with questions of different difficulty. `decided` sends
-1,000 evaluations through `decide` itself; all others use the same bounds, many at once.
+1,000 evaluations through `decide` itself; all others use the same scores, many at once.
 """
 
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -26,19 +27,29 @@ import numpy as np
 from agentark_ray.evaluate.decision import Decision, decide
 from agentark_ray.evaluate.evidence import DEBATE, STUDENT, Evidence
 from agentark_ray.evaluate.metrics import ArmResult
-from agentark_ray.evaluate.paired import Pair, bounds, interval
-from agentark_ray.evaluate.statistics import wilson
+from agentark_ray.evaluate.paired import (
+    HALF,
+    SCORES,
+    Measure,
+    Pair,
+    bounds,
+    interval,
+    ratio_score,
+)
+from agentark_ray.evaluate.statistics import wilson, z_of
 from agentark_ray.gates_config import GatesConfig
 from benchmarks.common import finish, say
 
 QUESTIONS = (200, 500, 1000)
 ACCURACIES = (0.5, 0.7, 0.9, 0.95)  # of the debate
 CORRELATIONS = (0.0, 0.4, 0.8)
-EVALUATIONS = 20_000  # of a setting: a rate of 5 % is known to 0.3 points
-CLUSTERED = 4_000
+EVALUATIONS = 400_000  # of a setting: a rate of 5 % is known to 0.07 points
+CHECKED = 1_000  # of them, whose bounds are found
+CLUSTERED = 10_000
 DECIDED = 1_000
 SAMPLES = 4
 WORSE = 0.03
+CELLS = ("both", "only_first", "only_second")
 CONFIG = GatesConfig(
     token_ratio=None, p95_ms=None, p99_ms=None, adversarial_failure=None, min_traces=None
 )
@@ -60,45 +71,59 @@ def drawn(shares: tuple[float, ...], n: int, times: int, rng: np.random.Generato
     return Pair(n=n, both=both, only_first=only_first, only_second=only_second)
 
 
-def errors(pair: Pair, ratio: float) -> dict[str, float]:
-    """How often the gate's bounds and the interval miss the true ratio."""
-    low, high = bounds(pair, "ratio", CONFIG.confidence)
-    inner = interval(pair, "ratio", CONFIG.confidence)
+def errors(pair: Pair, measure: Measure, true: float, of_bounds: int) -> dict[str, float]:
+    """How often the gate's bounds and the interval miss the true ratio or difference.
+
+    A bound is past a value if the score of the value is past its quantile; that this is so is
+    checked by finding the bounds of the first `of_bounds` evaluations.
+    """
+    z, wide = z_of(CONFIG.confidence), z_of((1 + CONFIG.confidence) / 2)
+    score = SCORES[measure]
+    passes, fails = score(pair, true, HALF) >= z, score(pair, true, -HALF) <= -z
+    covered = np.abs(score(pair, true)) <= wide
+    if of_bounds:
+        few = replace(pair, **{name: getattr(pair, name)[:of_bounds] for name in CELLS})
+        low, high = bounds(few, measure, CONFIG.confidence)
+        inner = interval(few, measure, CONFIG.confidence)
+        assert np.array_equal(low >= true, passes[:of_bounds])
+        assert np.array_equal(high <= true, fails[:of_bounds])
+        assert np.array_equal((inner[0] <= true) & (inner[1] >= true), covered[:of_bounds])
     return {
-        "false_adopt": float(np.mean(low >= ratio)),
-        "false_fail": float(np.mean(high < ratio)),
-        "coverage": float(np.mean((inner[0] <= ratio) & (ratio <= inner[1]))),
+        "false_adopt": float(passes.mean()),
+        "false_fail": float(fails.mean()),
+        "coverage": float(covered.mean()),
     }
 
 
-def setting(n: int, debate: float, correlation: float, rng: np.random.Generator) -> dict[str, Any]:
+def setting(
+    n: int, debate: float, correlation: float, rng: np.random.Generator, times: int = EVALUATIONS
+) -> dict[str, Any]:
     """All rates of one setting."""
-    level = drawn(cells(THRESHOLD * debate, debate, correlation), n, EVALUATIONS, rng)
-    ratio = THRESHOLD - WORSE
-    worse = drawn(cells(ratio * debate, debate, correlation), n, EVALUATIONS, rng)
-    single = drawn(cells(debate - MARGIN, debate, correlation), n, EVALUATIONS, rng)
-    low = bounds(single, "difference", CONFIG.confidence)[0]
-    inner = interval(single, "difference", CONFIG.confidence)
+    at = drawn(cells(THRESHOLD * debate, debate, correlation), n, times, rng)
+    worse = drawn(cells((THRESHOLD - WORSE) * debate, debate, correlation), n, times, rng)
+    single = drawn(cells(debate - MARGIN, debate, correlation), n, times, rng)
+    regression = errors(single, "difference", -MARGIN, CHECKED)
+    passes = ratio_score(worse, THRESHOLD, HALF) >= z_of(CONFIG.confidence)
     return {
         "questions": n,
         "debate": debate,
         "correlation": correlation,
-        **errors(level, THRESHOLD),
-        "false_adopt_worse": float(
-            np.mean(bounds(worse, "ratio", CONFIG.confidence)[0] >= THRESHOLD)
-        ),
-        "regression_passes": float(np.mean(low >= -MARGIN)),
-        "regression_coverage": float(np.mean((inner[0] <= -MARGIN) & (inner[1] >= -MARGIN))),
+        **errors(at, "ratio", THRESHOLD, CHECKED),
+        "false_adopt_worse": float(passes.mean()),
+        "regression_passes": regression["false_adopt"],
+        "regression_coverage": regression["coverage"],
     }
 
 
-def clustered(n: int, shared: float, rng: np.random.Generator) -> dict[str, Any]:
+def clustered(
+    n: int, shared: float, rng: np.random.Generator, times: int = CLUSTERED
+) -> dict[str, Any]:
     """Several answers a question, half of the questions hard for the debate and half easy.
 
     `shared` of the questions are as hard for the student, the others are hard or easy for it
     whatever they are for the debate.
     """
-    shape = (CLUSTERED, n)
+    shape = (times, n)
     difficulty = rng.beta(1.2, 0.6, shape)
     own = np.where(rng.random(shape) < shared, difficulty, rng.beta(1.2, 0.6, shape))
     s = rng.binomial(SAMPLES, THRESHOLD * own) / SAMPLES
@@ -113,12 +138,14 @@ def clustered(n: int, shared: float, rng: np.random.Generator) -> dict[str, Any]
         covariance=(s * d).mean(1) - s.mean(1) * d.mean(1),
         samples=SAMPLES,
     )
-    return {"questions": n, "shared": shared, **errors(pair, THRESHOLD)}
+    return {"questions": n, "shared": shared, **errors(pair, "ratio", THRESHOLD, 0)}
 
 
-def decided(n: int, debate: float, rng: np.random.Generator) -> dict[str, Any]:
+def decided(
+    n: int, debate: float, rng: np.random.Generator, times: int = DECIDED
+) -> dict[str, Any]:
     """Evaluations of a student at the threshold, each through the whole decision."""
-    pairs = drawn(cells(THRESHOLD * debate, debate, 0.4), n, DECIDED, rng)
+    pairs = drawn(cells(THRESHOLD * debate, debate, 0.4), n, times, rng)
     told = [decide(CONFIG, _evidence(n, *map(int, one))).decision for one in _rows(pairs)]
     return {
         "questions": n,

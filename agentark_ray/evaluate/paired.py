@@ -24,7 +24,7 @@ LARGEST = {"ratio": 1e6, "difference": 1.0}  # where the search for an interval 
 SMALLEST = {"ratio": 1e-9, "difference": -1.0}
 HALF = 0.5  # questions: the continuity correction of a bound
 REPLICATES = 2_000
-STEPS = 60  # of a bisection
+STEPS = 45  # of a bisection
 CHUNK = 4_000_000  # drawn numbers held at once
 
 

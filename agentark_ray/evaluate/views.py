@@ -47,7 +47,7 @@ def gate_row(gate: Mapping[str, Any]) -> Json:
     return {
         "label": f"{title} {suite}".strip(),
         "value": MISSING if gate["value"] is None else value.format(gate["value"]),
-        "bound": MISSING if gate["bound"] is None else value.format(gate["bound"]),
+        "bound": "none" if gate["bound"] is None else value.format(gate["bound"]),
         "asked": f"{rule} {threshold.format(gate['threshold'])}",
         "passed": gate["passed"],
         "status": gate["status"],
