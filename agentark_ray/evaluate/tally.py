@@ -11,6 +11,7 @@ from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
 CHECK = "_check"  # the arm `single_check` is the self-correction probe of `single`
+PEER = "_peer"  # `single_peer` reads a wrong peer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +84,8 @@ def tally(rows: Iterable[Row]) -> dict[str, Tally]:
     """Arm -> tally; a `_check` arm's rows are counted as second looks of the arm they probe."""
     arms: dict[str, Tally] = {}
     for row in rows:
+        if row["kind"] not in ("main", "latency") or row["arm"].endswith(PEER):
+            continue  # probes.py counts them
         arm = arms.setdefault(row["arm"].removesuffix(CHECK), Tally())
         if row["arm"].endswith(CHECK):
             arm.add_looks(row)
