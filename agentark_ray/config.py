@@ -20,7 +20,7 @@ from agentark_ray.engine_config import EngineConfig, ModelConfig
 from agentark_ray.gates_config import GatesConfig, RetrainConfig
 from agentark_ray.prices import PricesConfig
 from agentark_ray.questions import TasksConfig
-from agentark_ray.robustness_config import OOD, OodConfig, OodName, RobustnessConfig
+from agentark_ray.robustness_config import OOD, Kind, OodConfig, OodName, RobustnessConfig
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
 from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
@@ -46,6 +46,12 @@ class EvaluateConfig(Section):
     robustness: RobustnessConfig = RobustnessConfig()
     ood: dict[OodName, OodConfig] = Field(default_factory=dict)
     """Further sets of questions, by names of your choice; that of `tasks.ood_path` is `ood`."""
+
+    def changes(self, arm: str) -> list[tuple[Kind, float]]:
+        """Kinds and strengths of the changed questions that an arm answers."""
+        of = arm if arm in get_args(ArmName) else "student"
+        tried = not self.robustness.arms or of in self.robustness.arms
+        return self.robustness.cells if tried else []
 
     @model_validator(mode="after")
     def _own_names(self) -> "EvaluateConfig":

@@ -1,9 +1,9 @@
 """The held-out questions, answered by every arm: base arms once, and one arm for every student."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
-from agentark_ray.config import ArmName, EvaluateConfig
+from agentark_ray.config import EvaluateConfig
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.examples import read_examples
 from agentark_ray.evaluate.probes import PROBE_COLUMNS, probes
@@ -42,7 +42,7 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
     names = [f"{TRANSCRIPTS}/{name}" for name in held]
     probed = probes(
         light_rows([trace_dataset(folder, name) for name in names], PROBE_COLUMNS),
-        space.config.evaluate.robustness,
+        space.config.evaluate,
     )
     summary = summarize(
         [trace_dataset(folder, name) for name in names],
@@ -99,15 +99,14 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
     Single models also check themselves and hear a wrong peer. `ood` are the sets, by their files.
     """
     alone = [arm for arm in arms if arm not in ("self_consistency", "debate")]
-    changed, probe = config.robustness, config.latency_queries
-    tried = [arm for arm in arms if not changed.arms or _config_arm(arm) in changed.arms]
+    probe = config.latency_queries
     return [
         *(Plan(arm=arm) for arm in (*arms, *(f"{arm}{CHECK}" for arm in alone))),
         *(Plan(arm=f"{arm}{PEER}", limit=config.peer_questions) for arm in alone),
         *(
-            Plan(arm=arm, kind=row_kind(*cell), limit=changed.questions)
-            for arm in tried
-            for cell in changed.cells
+            Plan(arm=arm, kind=row_kind(*cell), limit=config.robustness.questions)
+            for arm in arms
+            for cell in config.changes(arm)
         ),
         *(
             Plan(arm=arm, kind=ood_kind(name.removeprefix(f"{OOD}-")), questions=name)
@@ -116,11 +115,6 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
         ),
         *(Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe),
     ]
-
-
-def _config_arm(arm: str) -> str:
-    """The arm of the config that an arm is of: all students are `student`."""
-    return arm if arm in get_args(ArmName) else OWN_ARM
 
 
 def write_report(folder: RunFolder) -> int:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentark_ray.config import EvaluateConfig
 from agentark_ray.debate_rows import PathClass, Row, second_looks, turn_leaves
 from agentark_ray.evaluate.evidence import SINGLE, Flips
 from agentark_ray.evaluate.metrics import ratio
 from agentark_ray.evaluate.paired import Pair, pair_of
 from agentark_ray.evaluate.statistics import wilson
 from agentark_ray.evaluate.tally import CHECK, PEER
-from agentark_ray.robustness_config import Kind, RobustnessConfig, cell_of, ood_of
+from agentark_ray.robustness_config import Kind, cell_of, ood_of
 from agentark_ray.types import DebateStatus, Verdict
 
 PROBE_COLUMNS = (
@@ -46,7 +47,7 @@ class Changed:
 class Probes:
     """What was counted, by arm."""
 
-    asked: int  # questions that were to be changed, at most
+    config: EvaluateConfig
     clean: dict[str, Answers] = field(default_factory=lambda: defaultdict(dict))
     changed: dict[tuple[str, Cell], Answers] = field(default_factory=lambda: defaultdict(dict))
     sets: dict[tuple[str, str], Answers] = field(default_factory=lambda: defaultdict(dict))
@@ -74,11 +75,10 @@ class Probes:
             _once(self.sets[name, arm], row, right)
 
     def cells(self, arm: str) -> dict[Cell, Changed]:
-        """The counts of every kind and strength."""
+        """The counts of every kind and strength; none if the arm was to answer none."""
         return {
-            cell: self._compare(self.clean[arm], answers)
-            for (of, cell), answers in sorted(self.changed.items())
-            if of == arm
+            cell: self._compare(self.clean[arm], self.changed[arm, cell])
+            for cell in self.config.changes(arm)
         }
 
     def _compare(self, clean: Answers, changed: Answers) -> Changed:
@@ -92,13 +92,13 @@ class Probes:
             flipped=sum(not changed[q] for q in right),
             wrong_clean=len(changed) - len(right),
             fixed=sum(changed[q] for q in changed if not clean[q]),
-            not_applicable=min(self.asked, len(clean)) - len(changed),
+            not_applicable=min(self.config.robustness.questions, len(clean)) - len(changed),
         )
 
     def robustness(self) -> Figures:
         """Arm -> kind -> strength -> rate of flips with its Wilson 95 % interval, and counts."""
         found: Figures = {}
-        for arm in dict.fromkeys(arm for arm, _ in self.changed):
+        for arm in sorted({*self.clean, *(arm for arm, _ in self.changed)}):
             for (kind, strength), cell in self.cells(arm).items():
                 of_kind = found.setdefault(arm, {}).setdefault(kind.value, {})
                 of_kind[f"{strength:g}"] = _changed(cell)
@@ -138,9 +138,9 @@ class Probes:
         }
 
 
-def probes(rows: Iterable[Row], config: RobustnessConfig) -> Probes:
+def probes(rows: Iterable[Row], config: EvaluateConfig) -> Probes:
     """Count all rows of an evaluation, in any order."""
-    found = Probes(asked=config.questions)
+    found = Probes(config=config)
     for row in rows:
         found.add(row)
     return found
