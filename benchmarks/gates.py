@@ -168,6 +168,7 @@ def _arm(correct: int, n: int) -> ArmResult:
     low, high = wilson(correct, n)
     return ArmResult(
         n=n,
+        questions=n,
         correct=correct,
         failed=0,
         unparsable=0,

@@ -170,7 +170,7 @@ def _significance(mcnemar: Mapping[str, Mcnemar]) -> list[str]:
     word = "is" if test.p < SIGNIFICANT else "is not"
     return [
         f"On {count(test.pairs, 'common question')} only the student is right on"
-        f" {test.only_first:,} and only the debate on {test.only_second:,}: a difference that"
+        f" {test.only_first:,g} and only the debate on {test.only_second:,g}: a difference that"
         f" {word} significant (McNemar {p_text(test.p)})."
     ]
 

@@ -46,7 +46,7 @@ def _accuracy(config: GatesConfig, evidence: Evidence) -> Measured | Gate | None
         return unmeasured(
             name,
             threshold,
-            f"The debate is right on none of {count(arms[DEBATE].n, 'question')}, so there"
+            f"The debate is right on none of {count(arms[DEBATE].questions, 'question')}, so there"
             " is nothing to compare the student's accuracy with.",
         )
     assert evidence.pair is not None
@@ -226,4 +226,5 @@ def _missing(evidence: Evidence) -> str | None:
 
 def share(arm: ArmResult) -> str:
     """An accuracy in words."""
-    return f"{arm.accuracy:.1%} of {count(arm.n, 'question')}"
+    told = f"{arm.accuracy:.1%} of {count(arm.questions, 'question')}"
+    return told if arm.n == arm.questions else f"{told} ({arm.n:,} answers)"

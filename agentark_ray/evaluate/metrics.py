@@ -40,7 +40,8 @@ class SelfCorrection:
 class ArmResult:
     """How one arm did on the held-out questions."""
 
-    n: int  # questions asked, failed ones included
+    n: int  # answers, failed ones included
+    questions: int  # less than answers if the arm answers each several times
     correct: int
     failed: int  # status other than ok; they count as wrong
     unparsable: int  # finished without an answer a grader can read; they count as wrong

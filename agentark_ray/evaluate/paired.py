@@ -6,7 +6,7 @@ one element an evaluation, so that many evaluations can be simulated at once.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from agentark_ray.evaluate.statistics import POWER, z_of
+from agentark_ray.evaluate.statistics import POWER, Mcnemar, mcnemar_p, z_of
 
 Number = Any  # a float, or an array with one element an evaluation
 Measure = Literal["ratio", "difference"]
@@ -71,6 +71,27 @@ def pair_of(first: ArrayLike, second: ArrayLike, *, samples: int = 1) -> Pair:
         covariance=float(((s - s.mean()) * (d - d.mean())).mean()),
         samples=samples,
     )
+
+
+def mcnemar(
+    first: Mapping[str, float], second: Mapping[str, float], *, samples: int = 1
+) -> Mcnemar:
+    """Compare two arms, each given as question id -> share of right answers, on common questions.
+
+    With one answer to each the exact test, with several the score test of no difference
+    (Obuchowski 1998).
+    """
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        return Mcnemar(pairs=0, only_first=0, only_second=0, p=1.0)
+    pair = pair_of([first[q] for q in both], [second[q] for q in both], samples=samples)
+    if samples == 1:
+        only_first, only_second = round(pair.only_first), round(pair.only_second)
+        p = mcnemar_p(only_first, only_second)
+    else:
+        only_first, only_second = pair.only_first, pair.only_second
+        p = 2 * float(stats.norm.sf(abs(float(difference_score(pair, 0.0)))))
+    return Mcnemar(pairs=len(both), only_first=only_first, only_second=only_second, p=p)
 
 
 def ratio_score(pair: Pair, ratio: Number, corrected: float = 0.0) -> Number:

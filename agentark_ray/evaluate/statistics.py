@@ -5,7 +5,7 @@ one-sided where a function gives a bound, two-sided where it gives an interval.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -20,9 +20,9 @@ class Mcnemar:
     """Two arms on the same questions."""
 
     pairs: int  # questions both arms were asked
-    only_first: int  # right in the first arm only
-    only_second: int
-    p: float  # exact, two-sided
+    only_first: float  # right in the first arm only; of several answers, in the mean
+    only_second: float
+    p: float  # two-sided; exact with one answer a question
 
 
 def z_of(confidence: float) -> float:
@@ -39,6 +39,20 @@ def wilson(correct: float, n: float, z: float = Z_95) -> tuple[float, float]:
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # The exact bounds contain p; rounding may miss it by one bit at 0 and 1.
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+
+
+def clustered_wilson(shares: Sequence[float], samples: int) -> tuple[float, float]:
+    """The Wilson interval of the mean of questions' accuracies, of `samples` answers each.
+
+    Answers to a question are alike, so they count for less than as many questions: for as many as
+    would have the variance that the accuracies have (Rao and Scott 1992).
+    """
+    n = len(shares)
+    p = math.fsum(shares) / n if n else 0.0
+    spread = math.fsum((share - p) ** 2 for share in shares)
+    alone = n * n * p * (1 - p)
+    worth = min(max(alone / spread, n), n * samples) if spread > 0 else n
+    return wilson(p * worth, worth)
 
 
 def share_bounds(count: int, n: int, confidence: float) -> tuple[float, float]:
@@ -78,15 +92,6 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
         term = term * (n - i) // (i + 1)  # n choose i + 1
         tail += term
     return min(1.0, 2 * tail / (1 << n))
-
-
-def mcnemar(first: Mapping[str, bool], second: Mapping[str, bool]) -> Mcnemar:
-    """Compare two arms, each given as question id -> right, on the questions both have."""
-    both = first.keys() & second.keys()
-    only_first = sum(first[q] and not second[q] for q in both)
-    only_second = sum(second[q] and not first[q] for q in both)
-    p = mcnemar_p(only_first, only_second)
-    return Mcnemar(pairs=len(both), only_first=only_first, only_second=only_second, p=p)
 
 
 def detectable_difference(

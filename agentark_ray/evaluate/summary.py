@@ -15,8 +15,8 @@ from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.decision import decide
 from agentark_ray.evaluate.evidence import DEBATE, HELD_OUT, SINGLE, STUDENT, Evidence, Flips
 from agentark_ray.evaluate.metrics import ArmResult, Latency, SelfCorrection
-from agentark_ray.evaluate.paired import Pair, interval, pair_of
-from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference, mcnemar
+from agentark_ray.evaluate.paired import Pair, interval, mcnemar, pair_of
+from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
 
@@ -79,7 +79,7 @@ def summarize(
         "mcnemar": {name: asdict(test) for name, test in tests.items()},
         "against_debate": _differences(tallies, gates.confidence),
         "rounds": _rounds(tallies),
-        "questions": len(set().union(*(found.right for found in tallies.values()))),
+        "questions": len(set().union(*(found.answers for found in tallies.values()))),
         "train_traces": train_traces,
         "seeds": list(seeds),
     }
@@ -89,7 +89,7 @@ def _ordered(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
     """Arms with main rows, known ones first."""
     known = [name for name in ARMS if name in tallies]
     names = known + sorted(tallies.keys() - set(ARMS))
-    return {name: tallies[name] for name in names if tallies[name].right}
+    return {name: tallies[name] for name in names if tallies[name].answers}
 
 
 def _as_student(figures: Mapping[str, T], arm: str) -> dict[str, T]:
@@ -101,31 +101,37 @@ def _as_student(figures: Mapping[str, T], arm: str) -> dict[str, T]:
 def _against_debate(tallies: Mapping[str, Tally]) -> dict[str, Mcnemar]:
     if DEBATE not in tallies:
         return {}
-    debate = tallies[DEBATE].right
-    return {name: mcnemar(found.right, debate) for name, found in tallies.items() if name != DEBATE}
+    debate = tallies[DEBATE]
+    return {
+        name: mcnemar(found.shares(), debate.shares(), samples=max(found.samples, debate.samples))
+        for name, found in tallies.items()
+        if name != DEBATE
+    }
 
 
 def _common(tallies: Mapping[str, Tally], first: str, second: str) -> list[str]:
     """Ids of the questions that both arms were asked, in an order that does not change."""
     if first not in tallies or second not in tallies:
         return []
-    return sorted(tallies[first].right.keys() & tallies[second].right.keys())
+    return sorted(tallies[first].answers.keys() & tallies[second].answers.keys())
 
 
 def _pair(tallies: Mapping[str, Tally], first: str, second: str) -> Pair | None:
     both = _common(tallies, first, second)
     if not both:
         return None
-    return pair_of(
-        [tallies[first].right[q] for q in both], [tallies[second].right[q] for q in both]
-    )
+    arms = tallies[first], tallies[second]
+    shares = [[of[q] for q in both] for of in (arm.shares() for arm in arms)]
+    return pair_of(*shares, samples=max(arm.samples for arm in arms))
 
 
-def _tokens(tallies: Mapping[str, Tally], student: str) -> tuple[list[int], list[int]] | None:
+def _tokens(tallies: Mapping[str, Tally], student: str) -> tuple[list[float], list[float]] | None:
     both = _common(tallies, student, DEBATE)
     if not both:
         return None
-    return [tallies[student].tokens[q] for q in both], [tallies[DEBATE].tokens[q] for q in both]
+    arms = tallies[student], tallies[DEBATE]
+    first, second = ([arm.tokens[q] / arm.samples for q in both] for arm in arms)
+    return first, second
 
 
 def _held_out(tallies: Mapping[str, Tally], student: str) -> dict[str, Pair]:
@@ -155,7 +161,9 @@ def _rounds(tallies: Mapping[str, Tally]) -> list[dict[str, Any]]:
     if DEBATE not in tallies:
         return []
     debate = tallies[DEBATE]
-    return [asdict(result) for result in debate.rounds.results(len(debate.right))]
+    return [
+        asdict(result) for result in debate.rounds.results(len(debate.answers) * debate.samples)
+    ]
 
 
 def _arm(arm: ArmResult, latency_failed: int) -> dict[str, Any]:
@@ -164,6 +172,7 @@ def _arm(arm: ArmResult, latency_failed: int) -> dict[str, Any]:
         "ci_low": arm.ci_low,
         "ci_high": arm.ci_high,
         "n": arm.n,
+        "questions": arm.questions,
         "correct": arm.correct,
         "failed": arm.failed,
         "unparsable": arm.unparsable,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from agentark_ray.debate_rows import PathClass, Row, second_looks
 from agentark_ray.evaluate.metrics import ArmResult, SelfCorrection, latency
-from agentark_ray.evaluate.statistics import wilson
+from agentark_ray.evaluate.statistics import clustered_wilson
 from agentark_ray.round_tally import RoundTally
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -18,7 +18,8 @@ PEER = "_peer"  # `single_peer` reads a wrong peer
 class Tally:
     """What is known of one arm so far."""
 
-    right: dict[str, bool] = field(default_factory=dict)  # by question id
+    answers: dict[str, dict[int, bool]] = field(default_factory=dict)
+    """Question id -> replica -> right: an arm may answer a question several times."""
     tokens: dict[str, int] = field(default_factory=dict)  # output tokens, by question id
     statuses: Counter[str] = field(default_factory=Counter)
     unparsable: int = 0
@@ -33,18 +34,20 @@ class Tally:
         """Count a row held under load.
 
         Raises:
-            ValueError: the arm already has a row on this question.
+            ValueError: the arm already has this row.
         """
-        if row["question_id"] in self.right:
+        question, replica = row["question_id"], row["replica"]
+        answers = self.answers.setdefault(question, {})
+        if replica in answers:
             raise ValueError(
-                f"transcripts: arm {row['arm']!r} answers question {row['question_id']} twice,"
-                " expected one main row a question"
+                f"transcripts: arm {row['arm']!r} answers question {question} twice as replica"
+                f" {replica}, expected one main row a question and replica"
             )
         ok = row["status"] == DebateStatus.OK
-        self.right[row["question_id"]] = ok and row["verdict"] == Verdict.CORRECT
+        answers[replica] = ok and row["verdict"] == Verdict.CORRECT
         self.statuses[row["status"]] += 1
         self.unparsable += ok and row["verdict"] == Verdict.UNPARSABLE
-        self.tokens[row["question_id"]] = row["output_tokens"]
+        self.tokens[question] = self.tokens.get(question, 0) + row["output_tokens"]
         self.prompt_tokens += row["prompt_tokens"]
         self.cached_tokens += row["cached_tokens"]
         if ok:
@@ -61,13 +64,33 @@ class Tally:
         """Count agents that spoke twice or more: the first answer against the last one."""
         self.looks.update(second_looks(row))
 
+    @property
+    def samples(self) -> int:
+        """Answers to every question.
+
+        Raises:
+            ValueError: not as many to all.
+        """
+        numbers = {len(answers) for answers in self.answers.values()}
+        if len(numbers) > 1:
+            raise ValueError(
+                f"transcripts: an arm answers questions {min(numbers)} to {max(numbers)} times,"
+                " expected as many answers to each"
+            )
+        return numbers.pop()
+
+    def shares(self) -> dict[str, float]:
+        """Question id -> share of its answers that are right."""
+        return {q: sum(answers.values()) / len(answers) for q, answers in self.answers.items()}
+
     def result(self) -> ArmResult:
         """The arm's figures; it must have main rows."""
-        n, correct = len(self.right), sum(self.right.values())
-        low, high = wilson(correct, n)
+        n = len(self.answers) * self.samples
+        low, high = clustered_wilson(list(self.shares().values()), self.samples)
         return ArmResult(
             n=n,
-            correct=correct,
+            questions=len(self.answers),
+            correct=sum(sum(answers.values()) for answers in self.answers.values()),
             failed=n - self.statuses[DebateStatus.OK],
             unparsable=self.unparsable,
             ci_low=low,

@@ -7,7 +7,7 @@ from pyarrow import dataset
 
 from agentark_ray.debate_rows import BATCH_ROWS, turn_leaves, vote_leaves
 
-ROW = ("question_id", "arm", "kind", "status", "verdict")
+ROW = ("question_id", "arm", "kind", "replica", "status", "verdict")
 FIGURES = ("wall_s", "output_tokens", "prompt_tokens", "cached_tokens")
 VOTES = vote_leaves("round", "count", "agents", "verdict")
 TURNS = turn_leaves("agent", "role", "round", "verdict")

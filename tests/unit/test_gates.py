@@ -29,6 +29,7 @@ def arm(correct: int, n: int = 100, tokens: float = 100.0, **changes: Any) -> Ar
     low, high = wilson(correct, n)
     values: dict[str, Any] = {
         "n": n,
+        "questions": n,
         "correct": correct,
         "failed": 0,
         "unparsable": 0,

@@ -15,7 +15,8 @@ from agentark_ray.evaluate.metrics import (
     percentile,
     ratio,
 )
-from agentark_ray.evaluate.statistics import mcnemar, mcnemar_p, wilson
+from agentark_ray.evaluate.paired import mcnemar
+from agentark_ray.evaluate.statistics import mcnemar_p, wilson
 from agentark_ray.round_tally import RoundResult, RoundTally
 
 COUNTS = st.tuples(st.integers(0, 2_000), st.integers(1, 2_000)).map(lambda t: (min(t), max(t)))

@@ -12,6 +12,7 @@ from pyarrow import dataset
 
 from agentark_ray.config import GatesConfig
 from agentark_ray.debate_rows import PathClass, light_rows, second_looks
+from agentark_ray.evaluate.statistics import wilson
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.transcripts import COLUMNS
 from agentark_ray.gates_config import DecideBy
@@ -284,6 +285,57 @@ def test_a_failed_query_is_wrong_whatever_its_verdict(tmp_path: Path) -> None:
 def test_a_question_answered_twice_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'debate' answers question q1 twice"):
         summary_of(tmp_path, [row("debate", "q1", "r"), row("debate", "q1", "r")])
+
+
+def again(trace: dict[str, Any], replica: int) -> dict[str, Any]:
+    return trace | {"replica": replica, "debate_id": f"{trace['debate_id']}-{replica}"}
+
+
+def test_several_answers_to_a_question_are_one_cluster(tmp_path: Path) -> None:
+    once = [row("debate", f"q{i}", "r" if i % 4 else "w") for i in range(40)]
+    once += [row("student", f"q{i}", "r" if i % 3 else "w") for i in range(40)]
+    often = [again(trace, k) for trace in once for k in range(5)]
+    alone, many = summary_of(tmp_path / "1", once), summary_of(tmp_path / "5", often)
+    student = many["arms"]["student"]
+    assert (student["n"], student["questions"], student["correct"]) == (200, 40, 130)
+    # The same answer five times is known no better than once.
+    for key in ("accuracy", "ci_low", "ci_high", "output_tokens_per_query"):
+        assert student[key] == pytest.approx(alone["arms"]["student"][key])
+    assert many["against_debate"]["student"] == pytest.approx(alone["against_debate"]["student"])
+    assert [gate["bound"] for gate in many["gates"]] == pytest.approx(
+        [gate["bound"] for gate in alone["gates"]]
+    )
+    found = many["mcnemar"]["student"]
+    # q0 is wrong in both arms every 12th time: 10 - 4 and 14 - 4
+    assert (found["pairs"], found["only_first"], found["only_second"]) == (40, 6, 10)
+    assert found["p"] == pytest.approx(0.3173, abs=1e-4)  # z = 4 / sqrt(16)
+    assert "65.0% of 40 questions (200 answers)" in " ".join(many["reasons"])
+
+
+def test_different_answers_to_a_question_say_more_than_one(tmp_path: Path) -> None:
+    rows = [
+        again(row("student", f"q{i}", "r" if (i + k) % 2 else "w"), k)
+        for i in range(20)
+        for k in range(4)
+    ]
+    student = summary_of(tmp_path, rows)["arms"]["student"]
+    # Every question is right in half of its answers: as good as 20 questions, no better.
+    assert (student["ci_low"], student["ci_high"]) == pytest.approx(wilson(10, 20))
+    rows = [
+        again(row("student", f"q{i}", "r" if (i + k) % 3 else "w"), k)
+        for i in range(20)
+        for k in range(4)
+    ]
+    low, high = (
+        summary_of(tmp_path / "b", rows)["arms"]["student"][key] for key in ("ci_low", "ci_high")
+    )
+    assert high - low < 0.75 * (wilson(13, 20)[1] - wilson(13, 20)[0])
+
+
+def test_an_arm_answers_all_questions_as_often(tmp_path: Path) -> None:
+    rows = [row("debate", "q1", "r"), again(row("debate", "q1", "r"), 1), row("debate", "q2", "r")]
+    with pytest.raises(ValueError, match="1 to 2 times"):
+        summary_of(tmp_path, rows)
 
 
 def test_latency_rows_alone_are_an_error(tmp_path: Path) -> None:
