@@ -48,6 +48,8 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
         "tasks.train_questions=96",
         "tasks.eval_questions=40",
         "evaluate.latency_queries=4",
+        "evaluate.peer_questions=3",
+        "evaluate.robustness.questions=3",
         "train.epochs=1",
         "train.batch_size=4",
         "--json",
