@@ -101,7 +101,7 @@ def _alone(stem: str, found: re.Match[str]) -> bool:
     last, next_ = "".join(before).lower().strip(".,"), "".join(after[:1]).lower().strip(".,")
     if in_term(stem, start, end) or last in _LABELS:
         return False
-    if _numeral(last) or _numeral(next_) or after[1:2] == ["-"]:
+    if _numeral(last) or _numeral(next_):
         return False
     if next_ == "and" and (len(after) < 3 or after[1].lower() in ("a", "an", "one")):
         return False  # two and a half

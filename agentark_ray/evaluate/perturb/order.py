@@ -48,7 +48,7 @@ _COMPLETE = re.compile(
 _DEFINITE = re.compile(r"\bthe (\w+)(?: (\w+))?", re.IGNORECASE)
 # Something happens: order counts. Stems; `gives`, `giving` and `given` begin with one.
 _HAPPENS = re.compile(
-    r"\b(?:giv|gave|buy|bought|sell(?! for| s for)|sold|los[et]|los|find|found|win|won|eat|ate"
+    r"\b(?:giv|gave|buy|bought|sell(?! for| s for)|sold|los|find|found|win|won|eat|ate"
     r"|us(?:e|ed|es|ing)\b|spen|add|remov|tak|took|get|got|receiv|bring|brought|put|break|broke|leav"
     r"|left|lend|lent|borrow|pay|paid|start|begin|began|stop|finish|become|became|decid|return"
     r"|increas|decreas|grow|grew|pick|collect|drop|throw|threw|mov|go\b|goes|went|had|was|were|will"

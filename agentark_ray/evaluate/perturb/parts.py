@@ -24,7 +24,7 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 # A word or number beside one of these is a part of a term.
-OPERATORS = "=+*/^<>\\_|\u00d7\u00f7\u2212\u2013\u2264\u2265\u2260"
+OPERATORS = "=+-*/^<>\\_|\u00d7\u00f7\u2212\u2013\u2264\u2265\u2260"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
