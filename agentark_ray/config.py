@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agentark_ray.engine_config import EngineConfig, ModelConfig
-from agentark_ray.gates_config import GatesConfig, RetrainConfig
+from agentark_ray.gates_config import HELD_OUT, GatesConfig, RetrainConfig
 from agentark_ray.prices import PricesConfig
 from agentark_ray.questions import TasksConfig
 from agentark_ray.robustness_config import OOD, Kind, OodConfig, OodName, RobustnessConfig
@@ -101,6 +101,14 @@ class Config(Section):
                 f"engine.models: {unknown} are not among the models that this run loads:"
                 f" {list(self.own_models)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _suites_are_asked(self) -> "Config":
+        ood = [OOD] if self.tasks.ood_path or self.tasks.ood_name else []
+        there = [HELD_OUT, *ood, *self.evaluate.ood]
+        if unknown := sorted(set(self.gates.no_regression) - set(there)):
+            raise ValueError(f"gates.no_regression: {unknown} are not among the suites {there}")
         return self
 
     @model_validator(mode="after")

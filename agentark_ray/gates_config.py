@@ -7,6 +7,8 @@ from pydantic import Field
 
 from agentark_ray.section import OPERATIONAL, Section
 
+HELD_OUT = "held_out"  # the suite of the questions that every arm answers
+
 
 class DecideBy(StrEnum):
     """What of a measurement must be past a gate's threshold."""
@@ -30,7 +32,8 @@ class GatesConfig(Section):
     min_traces: Annotated[int, Field(ge=0)] | None = 1000
     """Finished debates on training questions, at least."""
     no_regression: tuple[str, ...] = ()
-    """Suites of questions on which the student must not be less accurate than the single model."""
+    """Suites of questions on which the student must not be less accurate than the single model:
+    `held_out`, `ood` or names of `evaluate.ood`."""
     regression_margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Of accuracy (0.02 is two points), that is no regression yet."""
     hybrid_accuracy_ratio: Annotated[float, Field(gt=0)] = 0.8

@@ -8,7 +8,6 @@ from agentark_ray.evaluate.paired import Pair
 from agentark_ray.evaluate.statistics import Mcnemar
 
 DEBATE, SINGLE, STUDENT = "debate", "single", "student"
-HELD_OUT = "held_out"  # the suite of the questions that every arm answers
 
 Arms = Mapping[str, ArmResult]
 

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from pyarrow import dataset
 
-from agentark_ray.config import GatesConfig
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.decision import decide
-from agentark_ray.evaluate.evidence import DEBATE, HELD_OUT, SINGLE, STUDENT, Evidence, Flips
+from agentark_ray.evaluate.evidence import DEBATE, SINGLE, STUDENT, Evidence, Flips
 from agentark_ray.evaluate.metrics import ArmResult, Latency, SelfCorrection
 from agentark_ray.evaluate.paired import Pair, interval, mcnemar, pair_of
 from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
+from agentark_ray.gates_config import HELD_OUT, GatesConfig
 
 T = TypeVar("T")
 ARMS = ("single", "self_consistency", "debate", STUDENT)  # the order in which arms are shown

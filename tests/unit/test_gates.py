@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentark_ray.config import ConfigError, parse_config
 from agentark_ray.evaluate.decision import EXIT_CODES, Decision, Outcome, decide
 from agentark_ray.evaluate.evidence import Evidence, Flips
 from agentark_ray.evaluate.gate import Gate, Status
@@ -216,6 +217,15 @@ def test_a_named_suite_must_not_get_worse() -> None:
     outcome = decide(config, evidence(arm(80), suites=worse))
     assert {g.name: g for g in outcome.gates}["no_regression:held_out"].status is Status.FAILED
     assert any("Against regressions" in step for step in outcome.next_steps)
+
+
+def test_suites_must_be_among_those_that_are_asked() -> None:
+    told = "gates.no_regression=[held_out,hard]"
+    with pytest.raises(ConfigError, match=r"\['hard'\] are not among the suites \['held_out'\]"):
+        parse_config({}, [told], "t")
+    ood = {"evaluate": {"ood": {"hard": {"task": "arithmetic"}}}}
+    config = parse_config(ood, [told, "gates.decide_by=point"], "t")
+    assert (config.gates.no_regression, config.gates.decide_by) == (("held_out", "hard"), "point")
 
 
 @pytest.mark.parametrize(
