@@ -57,7 +57,7 @@ def config_of(args: argparse.Namespace, output: str) -> Config:
 
 
 def run_ours(args: argparse.Namespace) -> list[dict[str, float]]:
-    """The figures of every step but the first."""
+    """The figures of every step that counts."""
     from agentark_ray.run_folder import RunFolder
     from agentark_ray.tiny.path import tiny_model_path
     from agentark_ray.traces.requests import write_questions
@@ -76,7 +76,7 @@ def run_ours(args: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def run_trl(args: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds, output tokens and rewards of every step but the first, in a process of its own."""
+    """Seconds, output tokens and rewards of every step that counts, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.grpo", "--trl", *_arguments(args)]
     env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, check=True)
@@ -109,7 +109,7 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.ends.append(time.perf_counter())
 
-    def right(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float]:
+    def right(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float | None]:
         texts = [completion[0]["content"] for completion in completions]
         verdicts = [
             NUMERIC.verdict(NUMERIC.extract(t), g) for t, g in zip(texts, gold, strict=True)
@@ -182,6 +182,7 @@ def compare(args: argparse.Namespace) -> None:
         "samples_a_step": args.prompts * args.group,
         "ours_step_s": round(step_s, 4),
         **{f"ours_{part}_s": round(of(f"{part}_s"), 4) for part in PARTS},
+        "ours_equal_groups": round(of("equal_groups"), 3),
         "trl_step_s": round(trl_s, 4),
         "ours_output_tokens": round(of("output_tokens"), 1),
         "trl_output_tokens": round(median(theirs["output_tokens"]), 1),
@@ -196,6 +197,7 @@ def _median(rows: Sequence[dict[str, float]], name: str) -> float:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--prompts", type=int, default=16, help="questions a step")
     parser.add_argument("--group", type=int, default=8, help="samples of a question")

@@ -21,6 +21,7 @@ Progress goes to stderr; the last line of stdout is one JSON object.
 import argparse
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
             counted = {name: values[-args.steps :] for name, values in found.items()}
             done.append(counted)
             say(f"turn {turn + 1}, {side}: {rate(counted):.0f} tokens/s")
+    if "bare" in runs:
+        same_losses(runs["ours"][0]["loss"], runs["bare"][0]["loss"])
     rates = {s: [rate(run) for run in done] for s, done in runs.items()}
     cpu_rates = {s: [rate(run, "cpu_seconds") for run in done] for s, done in runs.items()}
     finish(
@@ -140,6 +143,13 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
             "tokens_a_step": {s: round(mean(done[0]["tokens"])) for s, done in runs.items()},
             "loss": {s: round(mean(done[0]["loss"]), 4) for s, done in runs.items()},
         },
+    )
+
+
+def same_losses(ours: Sequence[float], bare: Sequence[float]) -> None:
+    """The bare loop learns the same from the same batches; its learning rate is constant."""
+    assert all(math.isclose(a, b, rel_tol=0.05) for a, b in zip(ours, bare, strict=True)), (
+        f"losses of the same batches: {ours}, of the bare loop {bare}"
     )
 
 

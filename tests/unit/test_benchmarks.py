@@ -2,19 +2,27 @@
 
 import argparse
 import asyncio
+import itertools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from agentark_ray.debate.run import run_debate
+from agentark_ray.distill.packing import pack
+from agentark_ray.distill.tokens import Example
 from agentark_ray.grading.numeric import NUMERIC
+from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import Completion, FinishReason, Message, Question, Sampling
 from benchmarks.adaptive import Outcome, against, replay, rules
 from benchmarks.common import debate_protocol, finish, gather_at_most, token_sums
 from benchmarks.job import Sample, slope, steady
 from benchmarks.overhead import ideal_rate
 from benchmarks.paper import batch_loop, gain_shares, no_barrier
+from benchmarks.sft import over, same_losses
+from benchmarks.sft_data import fill, published, rate, real_tokens
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=9)
 
@@ -200,3 +208,46 @@ def test_every_part_has_options_and_quick_sizes() -> None:
         args = parser().parse_args([name, "--quick"])
         assert isinstance(args, argparse.Namespace)
         assert set(part.QUICK) < set(vars(args))
+
+
+def test_training_counts_tokens_without_padding() -> None:
+    """The best fit of 8, 5, 4, 3 in rows of 8 is [8], [5, 3], [4 and padding]."""
+    lengths = (3, 5, 8, 4)
+    rows = pack([Example(input_ids=[1] * n, labels=[1] * n) for n in lengths], 8, 0)
+    assert sorted(map(real_tokens, rows)) == [4, 8, 8]
+
+
+def test_rates_of_training_are_of_all_steps_and_compared_by_medians() -> None:
+    run = {"tokens": [100, 300], "seconds": [1.0, 3.0], "cpu_seconds": [0.5, 1.5]}
+    assert rate(run) == 100
+    assert rate(run, "cpu_seconds") == 200
+    rates = {"ours": [9.0, 30.0, 31.0], "trl": [10.0, 20.0, 1000.0], "bare": [40.0]}
+    assert over(("trl", "bare"), rates) == {
+        "tokens_per_s_over_trl": 1.5,
+        "tokens_per_s_over_bare": 0.75,
+    }
+
+
+def test_the_bare_loop_must_learn_the_same() -> None:
+    same_losses([1.0, 0.5], [1.04, 0.49])
+    with pytest.raises(AssertionError, match="losses of the same batches"):
+        same_losses([1.0, 0.5], [1.0, 0.6])
+
+
+def test_training_data_fill_their_rows() -> None:
+    args = argparse.Namespace(seed=3, seq_len=256, data=None)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_path())
+    found, rows = fill(args, tokenizer, 6)
+    lengths = [len(example.input_ids) for example in found]
+    assert len(rows) == 6
+    assert max(lengths) <= 256
+    assert sum(lengths[:-1]) < 6 * 256 <= sum(lengths)
+    assert 0.8 < sum(map(real_tokens, rows)) / (6 * 256) <= 1
+
+
+def test_published_records_are_questions_and_answers_again_and_again(tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"question": "1 + 1?", "answer": "2"}\n{"question": "2 + 2?", "answer": "4"}')
+    first, second, third = itertools.islice(published(str(file)), 3)
+    assert (first[1], second[1], third[1]) == ("2", "4", "2")
+    assert first[0][-1]["content"].startswith("1 + 1?")
