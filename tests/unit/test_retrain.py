@@ -103,6 +103,12 @@ def test_drift_fires_and_needs_enough_requests() -> None:
     assert of("psi", sums(live=199, drift=moved)).state is State.UNMEASURED
 
 
+def test_an_empty_bin_is_not_endless_drift() -> None:
+    # 0.5 ln 2 + (0.0001 - 0.5) ln(0.0001 / 0.5) = 0.34657 + 4.25777
+    assert psi((0.5, 0.5), (1.0, 0.0)) == pytest.approx(4.60434, abs=1e-4)
+    assert psi((1.0, 0.0), (0.5, 0.5)) == pytest.approx(4.60434, abs=1e-4)
+
+
 def test_age_fires() -> None:
     assert of("max_age_days", sums()).value == 30.0
     assert of("max_age_days", sums(), RetrainConfig(max_age_days=29)).state is State.FIRED

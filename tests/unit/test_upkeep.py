@@ -105,6 +105,8 @@ def test_roi_by_gpus_needs_no_stated_investment(folder: RunFolder) -> None:
     # 675 tokens a second were measured; 100 s of an engine, 12 s of training, 0.001 USD a second
     assert found["options"][0]["usd_per_1000"] == pytest.approx(45 / 675)
     assert (found["generation_usd"], found["training_usd"]) == pytest.approx((0.1, 0.012))
+    found = answer(*asked, "gpus_per_engine=2", "train.workers=4")
+    assert (found["generation_usd"], found["training_usd"]) == pytest.approx((0.2, 0.048))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,7 @@ def test_roi_by_gpus_needs_no_stated_investment(folder: RunFolder) -> None:
     [
         ((), "no price: give prices.output="),
         (PRICES, "what training cost is not known"),
+        ((*PRICES, "prices.gpu_hour=3"), "what training cost is not known"),  # no GPU trained it
         (("prices.gpu_hour=3",), "give gpus_per_engine=N"),
         (("--student", "da", *PRICES), "no evaluated student"),
         (("train.lr=0.5", *PRICES), "only where and how fast"),
