@@ -77,7 +77,7 @@ class Probes:
     def cells(self, arm: str) -> dict[Cell, Changed]:
         """The counts of every kind and strength; none if the arm was to answer none."""
         return {
-            cell: self._compare(self.clean[arm], self.changed[arm, cell])
+            cell: self._compare(self.clean.get(arm, {}), self.changed.get((arm, cell), {}))
             for cell in self.config.changes(arm)
         }
 
@@ -116,7 +116,7 @@ class Probes:
         """Set -> arm -> its accuracy and what it is less than on the held-out questions."""
         found: Figures = {}
         for (name, arm), answers in sorted(self.sets.items()):
-            found.setdefault(name, {})[arm] = _drop(answers, self.clean[arm])
+            found.setdefault(name, {})[arm] = _drop(answers, self.clean.get(arm, {}))
         return found
 
     def suites(self, arm: str) -> dict[str, Pair]:

@@ -82,6 +82,8 @@ def test_flips_by_hand() -> None:
         Flips(kind="options", strength=1, right=0, flipped=0),
     ]
     assert found.flips("student") == flips  # what sampling alone flips is no failure
+    assert all(not cell.right for cell in found.flips("nobody"))
+    assert list(found.robustness()) == ["debate", "student"]
     assert found.robustness()["student"]["repeat"]["1"]["flipped"] == 1
     none = found.robustness()["student"]["options"]["1"]
     assert (none["right_clean"], none["rate"], none["not_applicable"]) == (0, None, 8)
