@@ -42,7 +42,7 @@ def test_several_answers_to_a_question_are_no_several_questions() -> None:
 
 
 def test_the_decision_is_as_the_scores_say() -> None:
-    found = decided(200, 0.8, np.random.default_rng(4), 100)
+    found = decided(200, 0.8, 0.0, np.random.default_rng(4), 100)
     assert found["as_scored"] == 1
     assert 0 < found["adopt"] <= LEVEL + 0.04
     assert found["adopt"] + found["hybridize"] + found["continue"] == pytest.approx(1)
