@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import ray
+from pyarrow import dataset
 
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.debate_rows import Row, light_rows
@@ -13,12 +14,22 @@ from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, is_main, last_so
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.read import trace_dataset
-from agentark_ray.train.prm import StepScorer
 from agentark_ray.train.prm_evaluation import load_scorer
+from agentark_ray.types import Message
 
 QUESTIONS = 100  # those with the least ids: the same for every arm
 SOLUTIONS_AT_ONCE = 256
 NAMES = ("question_id", "arm", "kind", "status")
+
+
+class Scorer(Protocol):
+    """What is asked of a process reward model (train/prm.py)."""
+
+    def score(
+        self, prompts: Sequence[Sequence[Message]], texts: Sequence[str]
+    ) -> list[list[float]]:
+        """p(good) at the end of every step of every text."""
+        ...
 
 
 def prm_scores(
@@ -37,9 +48,16 @@ def _score(
     folder: RunFolder, model: str, names: Sequence[str], device: str
 ) -> dict[str, dict[str, Any]]:
     stored = [trace_dataset(folder, name) for name in names]
+    found = score_solutions(stored, load_scorer(folder, model, device))
+    return {arm: {"model": model, **figures} for arm, figures in found.items()}
+
+
+def score_solutions(
+    stored: Sequence[dataset.Dataset], scorer: Scorer, questions: int = QUESTIONS
+) -> dict[str, dict[str, Any]]:
+    """Arm -> figures of the solutions to so many questions; solutions without a step have none."""
     ids = {row["question_id"] for row in light_rows(stored, NAMES) if is_main(row)}
-    wanted = set(sorted(ids)[:QUESTIONS])
-    scorer = load_scorer(folder, model, device)
+    wanted = set(sorted(ids)[:questions])
     found: dict[str, list[list[float]]] = defaultdict(list)
     waiting: list[tuple[Row, str]] = []
     for row in light_rows(stored, QUALITY_COLUMNS):
@@ -50,7 +68,6 @@ def _score(
     _flush(scorer, waiting, found)
     return {
         arm: {
-            "model": model,
             "solutions": len(scores),
             "mean": fmean(map(fmean, scores)),
             "min": fmean(map(min, scores)),
@@ -61,7 +78,7 @@ def _score(
 
 
 def _flush(
-    scorer: StepScorer, waiting: list[tuple[Row, str]], found: dict[str, list[list[float]]]
+    scorer: Scorer, waiting: list[tuple[Row, str]], found: dict[str, list[list[float]]]
 ) -> None:
     prompts = [
         chat("", [ask(row["question"], TASKS[row["task"]].grader.instruction)])
