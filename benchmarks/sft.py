@@ -127,7 +127,8 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
             )
             counted = {name: values[-args.steps :] for name, values in found.items()}
             done.append(counted)
-            say(f"turn {turn + 1}, {side}: {rate(counted):.0f} tokens/s")
+            cpu = rate(counted, "cpu_seconds")
+            say(f"turn {turn + 1}, {side}: {rate(counted):.0f} tokens/s, {cpu:.0f} of CPU time")
     if "bare" in runs:
         same_losses(runs["ours"][0]["loss"], runs["bare"][0]["loss"])
     rates = {s: [rate(run) for run in done] for s, done in runs.items()}
