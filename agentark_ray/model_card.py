@@ -102,12 +102,18 @@ def _lineage(manifest: Json, record: Record, debate: Json) -> dict[str, Any]:
         "base model": manifest["config"]["model"],
         "started from": record["parent"] or "the base model",
         "debates": f"{traces.get('debates', 0):,}, protocol {debate['protocol']}",
+        "models that debated": ", ".join(_debaters(manifest["config"])),
         "fingerprint of the traces": traces.get("fingerprint"),
         "config hash of the run": record["run_config_hash"],
         "config hash of the student": record["config_hash"],
         "seed": record["seed"],
         "made": record["created"],
     }
+
+
+def _debaters(config: Json) -> list[str]:
+    team = config["debate"]["team"] or [{"model": None}]
+    return list(dict.fromkeys(agent["model"] or config["model"] for agent in team))
 
 
 def _evaluation(summary: Json, arm: str) -> Iterator[str]:

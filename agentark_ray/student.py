@@ -1,6 +1,7 @@
 """A student: its place in the run folder, its start, its training and what is recorded of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -84,7 +85,7 @@ def steps_of(progress: Any, on_gpu: bool) -> State | None:
     shown = "reward" if "reward" in figures else "loss"
     text = f"{shown} {figures[shown]:.4f}, {figures['tokens_per_s']:,.0f} tokens/s"
     if on_gpu:
-        text += f", MFU {figures['mfu']:.1%}" if "mfu" in figures else ", MFU unknown for this GPU"
+        text += f", MFU {figures['mfu']:.1%}" if "mfu" in figures else ", MFU unknown"
     return State(done=step, total=total, text=text)
 
 
@@ -98,11 +99,13 @@ def lineage(folder: RunFolder) -> dict[str, Any]:
 
 def training_figures(curve: Sequence[Mapping[str, Any]]) -> Figures:
     """What a record says of a training."""
+    used = [row["mfu"] for row in curve if "mfu" in row]
     return {
         "steps": len(curve),
         "first_loss": round(curve[0]["loss"], 4),
         "last_loss": round(curve[-1]["loss"], 4),
-        "tokens_per_s": round(sum(row["tokens_per_s"] for row in curve) / len(curve)),
+        "tokens_per_s": round(fmean(row["tokens_per_s"] for row in curve)),
+        **({"mfu": round(fmean(used), 4)} if used else {}),
     }
 
 

@@ -33,7 +33,7 @@ def gsm8k_file(tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """A real local Ray instance with two logical CPUs."""
+    """A real local Ray instance."""
     from agentark_ray.session import ray_session
 
     os.environ.pop("RAY_ADDRESS", None)

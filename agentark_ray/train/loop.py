@@ -7,7 +7,7 @@ The loss of an optimizer step is a sum over all micro-batches and workers over w
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,6 +24,7 @@ from agentark_ray.train.schedule import learning_rate
 from agentark_ray.train.tracking import start_trackers
 from agentark_ray.train.work import Work, mfu, pairs_of, work_of
 from agentark_ray.train.zero import peak_memory_bytes, split_from_the_start, start_engine
+from agentark_ray.train_config import TrainConfig
 
 
 def train_worker(job: TrainJob) -> None:
@@ -42,13 +43,7 @@ def _train(job: TrainJob) -> None:
     torch.manual_seed(job.config.seed)
     train, objective = job.config.train, job.objective(job)
     workers = torch.distributed.get_world_size()
-    with split_from_the_start(train, workers, job.on_gpu):
-        model: Any = objective.build()
-    if train.lora:
-        add_adapters(model, train.lora)
-    if train.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    model.train()
+    model = ready_model(objective.build, train, workers, job.on_gpu)
     work = work_of(model)
     engine = start_engine(model, train, workers, job.on_gpu, universal=checkpoint.resized())
     history = checkpoint.resume(engine)
@@ -68,6 +63,17 @@ def _train(job: TrainJob) -> None:
                 for tracker in trackers:
                     tracker.flush()
     _export(engine, job, objective, history)
+
+
+def ready_model(build: Callable[[], Any], train: TrainConfig, workers: int, on_gpu: bool) -> Any:
+    """The model that `build` loads, with what the configuration adds to it."""
+    with split_from_the_start(train, workers, on_gpu):
+        model = build()
+    if train.lora:
+        add_adapters(model, train.lora)
+    if train.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return model.train()
 
 
 def _step(

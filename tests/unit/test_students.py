@@ -166,7 +166,8 @@ def test_a_model_card_has_the_lineage(tmp_path: Path) -> None:
 
 
 def test_a_model_card_has_the_evaluation_once_there_is_one(tmp_path: Path) -> None:
-    folder = run_of(tmp_path, "model=Qwen/Qwen3-0.6B")
+    team = "debate.team=[{}, {model: Qwen/Qwen3-32B}, {persona: Be brief.}]"
+    folder = run_of(tmp_path, "model=Qwen/Qwen3-0.6B", team)
     manifest = folder.read_json("manifest.json") | {"model": "Qwen/Qwen3-0.6B"}
     folder.write_json(manifest, "manifest.json")
     make(folder, "rsft", run_config(folder))
@@ -183,6 +184,7 @@ def test_a_model_card_has_the_evaluation_once_there_is_one(tmp_path: Path) -> No
     ]
     assert "| **this model** | 87.0% | 50.0% to 90.0% | 50.0 |" in body
     assert "| debate | 72.0% |" in body
+    assert "| models that debated | Qwen/Qwen3-0.6B, Qwen/Qwen3-32B |" in body
     assert "Decision of the run: **adopt**. All pass." in body
     front, body = card_of(folder, "da")  # came after the evaluation
     assert "model-index" not in front and "## Evaluation" not in body

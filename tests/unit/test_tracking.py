@@ -18,7 +18,7 @@ from agentark_ray.config import ConfigError
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.train import tracking
 from agentark_ray.train.objective import TrainJob
-from agentark_ray.train.tracking import check_trackers, start_trackers
+from agentark_ray.train.tracking import Tracker, check_trackers, start_trackers
 from tests.unit.trainings import job_of
 
 Logged = dict[int, float]  # step -> loss
@@ -28,25 +28,26 @@ def figures(step: int, attempt: int) -> dict[str, float]:
     return {"step": step, "loss": step + attempt / 10, "lr": 0.5}
 
 
+def log(trackers: list[Tracker], history: list[Any], steps: range, attempt: int) -> None:
+    for step in steps:
+        history.append(figures(step, attempt))
+        for tracker in trackers:
+            tracker.log(history[-1])
+
+
 def killed_and_restarted(
     job: TrainJob, between: Callable[[], object] = list
 ) -> list[dict[str, float]]:
     """Seven steps, killed; four of them are in the checkpoint; six more. The history."""
     history: list[dict[str, float]] = []
     trackers = start_trackers(job, history)
-    for step in range(1, 8):
-        history.append(figures(step, 1))
-        for tracker in trackers:
-            tracker.log(history[-1])
+    log(trackers, history, range(1, 8), 1)
     for tracker in trackers:
         tracker.flush()  # never closed
     between()
     del history[4:]
     trackers = start_trackers(job, history)
-    for step in range(5, 11):
-        history.append(figures(step, 2))
-        for tracker in trackers:
-            tracker.log(history[-1])
+    log(trackers, history, range(5, 11), 2)
     for tracker in trackers:
         tracker.close()
     return history
@@ -89,10 +90,7 @@ def test_a_training_from_the_start_forgets_one_that_left_no_checkpoint(tmp_path:
     for attempt, last in ((1, 5), (2, 3)):
         history: list[dict[str, float]] = []
         trackers = start_trackers(job_of(tmp_path, {}), history)
-        for step in range(1, last + 1):
-            history.append(figures(step, attempt))
-            for tracker in trackers:
-                tracker.log(history[-1])
+        log(trackers, history, range(1, last + 1), attempt)
         for tracker in trackers:
             tracker.flush()
     assert lines(tmp_path) == [figures(step, 2) for step in (1, 2, 3)]

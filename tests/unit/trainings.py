@@ -13,9 +13,10 @@ from agentark_ray.distill.tokens import IGNORE, Example
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.requests import write_rows
 from agentark_ray.train.dataset import PACKED_SCHEMA
+from agentark_ray.train.loop import ready_model
 from agentark_ray.train.objective import Objective, TrainJob
 from agentark_ray.train.sft import Sft
-from agentark_ray.train.zero import split_from_the_start, start_engine
+from agentark_ray.train.zero import start_engine
 
 SEQ_LEN = 24
 LENGTHS = (5, 9, 3, 7, 12, 8, 24, 2, 11)
@@ -84,9 +85,8 @@ def job_of(
 def engine_of(job: TrainJob, objective: Objective) -> Any:
     """A DeepSpeed engine around the job's model, as the step loop starts it."""
     workers = torch.distributed.get_world_size()
-    with split_from_the_start(job.config.train, workers, on_gpu=False):
-        model = objective.build()
-    return start_engine(model.train(), job.config.train, workers, on_gpu=False)
+    model = ready_model(objective.build, job.config.train, workers, on_gpu=False)
+    return start_engine(model, job.config.train, workers, on_gpu=False)
 
 
 def by_name(batches: Sequence[Any]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ Each case is a way to make the same steps.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,9 @@ from transformers import AutoModelForCausalLM
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.train.checkpoint import read, write
 from agentark_ray.train.export import full_weights, write_model
-from agentark_ray.train.loop import accumulate, take_step
-from agentark_ray.train.lora import ADAPTER, adapted_layers, add_adapters
-from agentark_ray.train.zero import peak_memory_bytes, split_from_the_start, start_engine
+from agentark_ray.train.loop import accumulate, ready_model, take_step
+from agentark_ray.train.lora import ADAPTER, adapted_layers
+from agentark_ray.train.zero import peak_memory_bytes, start_engine
 from agentark_ray.train_config import LoraConfig, TrainConfig
 
 TINY = str(tiny_model_path())
@@ -30,12 +31,15 @@ CASES: Mapping[str, TrainConfig] = {
     name: TrainConfig(**{**BASE, **settings})
     for name, settings in {
         "zero_0": {"zero_stage": 0, "micro_batch_size": 4},
+        "zero_1": {"zero_stage": 1, "micro_batch_size": 4},
         "zero_2": {"zero_stage": 2, "micro_batch_size": 2},
         "zero_3": {"zero_stage": 3, "micro_batch_size": 1},
+        "again": {"zero_stage": 3, "micro_batch_size": 4, "gradient_checkpointing": True},
         "offload_2": {"zero_stage": 2, "micro_batch_size": 1, "offload": "optimizer"},
         "offload_all": {"zero_stage": 3, "micro_batch_size": 1, "offload": "all"},
         "lora_2": {"zero_stage": 2, "lora": LORA, "offload": "optimizer"},
         "lora_3": {"zero_stage": 3, "lora": LORA},
+        "lora_again": {"zero_stage": 2, "lora": LORA, "gradient_checkpointing": True},
         "lora_bf16": {"zero_stage": 3, "lora": LORA, "dtype": "bf16"},
         "bf16": {"zero_stage": 3, "dtype": "bf16"},
     }.items()
@@ -116,10 +120,8 @@ def resumed(case: TrainConfig, checkpoint: str, universal: bool = False) -> list
 def start(case: TrainConfig, universal: bool = False) -> Any:
     torch.manual_seed(0)
     workers = torch.distributed.get_world_size()
-    with split_from_the_start(case, workers, on_gpu=False):
-        model = AutoModelForCausalLM.from_pretrained(TINY, dtype=DTYPES[case.dtype])
-    if case.lora:
-        add_adapters(model, case.lora)
+    load = partial(AutoModelForCausalLM.from_pretrained, TINY, dtype=DTYPES[case.dtype])
+    model = ready_model(load, case, workers, on_gpu=False)
     return start_engine(model, case, workers, on_gpu=False, universal=universal)
 
 
