@@ -74,6 +74,10 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
         assert arm["ci_low"] <= arm["accuracy"] <= arm["ci_high"]
         assert arm["latency_ms"]["p50"] > 0
     assert summary["decision"] in ("adopt", "hybridize", "continue")
+    assert set(summary["robustness"]) == set(summary["arms"])
+    for changed in summary["robustness"].values():
+        (typos,) = changed["typos"].values()
+        assert typos["right_clean"] + typos["wrong_clean"] + typos["not_applicable"] == 3
     assert summary == json.loads((folder / "eval" / "summary.json").read_text())
 
     base = load_file(tiny_model_path() / "model.safetensors")
