@@ -45,7 +45,8 @@ def student_record(folder: RunFolder, summary: Mapping[str, Any], name: str | No
         if one["name"] == name or (name is None and _answers_as(folder, one, summary["student"])):
             return one
     known = ", ".join(one["name"] for one in there) or "none"
-    raise ConfigError(f"--student {name!r}: no evaluated student of {folder.uri} (there: {known})")
+    asked = f"{folder.uri}:" if name is None else f"--student {name!r}:"
+    raise ConfigError(f"{asked} no such evaluated student (there: {known})")
 
 
 def _answers_as(folder: RunFolder, record: Record, arm: str) -> bool:

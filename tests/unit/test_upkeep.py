@@ -116,7 +116,7 @@ def test_roi_by_gpus_needs_no_stated_investment(folder: RunFolder) -> None:
         (PRICES, "what training cost is not known"),
         ((*PRICES, "prices.gpu_hour=3"), "what training cost is not known"),  # no GPU trained it
         (("prices.gpu_hour=3",), "give gpus_per_engine=N"),
-        (("--student", "da", *PRICES), "no evaluated student"),
+        (("--student", "da", *PRICES), "--student 'da': no such evaluated student (there: rsft)"),
         (("train.lr=0.5", *PRICES), "only where and how fast"),
     ],
 )
