@@ -85,13 +85,11 @@ class ProcessReward:
 
     def train(self) -> list[dict[str, float]]:
         """Train and export; the figures of all steps."""
-        own = {"lr": self.prm.lr, "epochs": self.prm.epochs}
-        train = self.config.train.model_copy(update=own)
         progress = start_train_progress()
         with watch(self.console, "reward model", lambda: _steps(progress)):
             train_model(
                 self.folder,
-                self.config.model_copy(update={"train": train}),
+                prm_config(self.config),
                 self.model,
                 progress,
                 objective=Prm,
@@ -104,6 +102,13 @@ class ProcessReward:
     def evaluate(self) -> dict[str, Any]:
         """The figures on held-out questions, which are also in eval/NAME/prm.json."""
         return evaluate_prm(self.folder, self.config, self.out, self.name)
+
+
+def prm_config(config: Config) -> Config:
+    """The config as the reward model trains with it: its own learning rate and epochs."""
+    prm = prm_settings(config.distill)
+    own = {"lr": config.train.lr if prm.lr is None else prm.lr, "epochs": prm.epochs}
+    return config.model_copy(update={"train": config.train.model_copy(update=own)})
 
 
 def _count(folder: RunFolder, name: str) -> int:

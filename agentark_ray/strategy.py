@@ -102,14 +102,17 @@ class PrmConfig(Section):
     """Share of the questions with which the reward model is evaluated, not trained."""
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.5
     """Of the supervised contrastive loss beside the cross-entropy."""
+    language_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the next-token loss of good steps beside it: who knows what a right solution says sees
+    where another one leaves it."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of the contrastive loss."""
     projector_dim: Annotated[int, Field(ge=1)] = 128
     """Length of the vectors that are contrasted."""
     freeze_backbone: bool = False
     """Train the head and the projector only."""
-    lr: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    """In the place of `train.lr`."""
+    lr: Annotated[float, Field(gt=0, le=1)] | None = None
+    """In the place of `train.lr`, which it is if null."""
     epochs: Annotated[int, Field(ge=1)] = 2
     """In the place of `train.epochs`."""
 
@@ -130,8 +133,8 @@ class GrpoConfig(Section):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1)] = 512
     """Output tokens of a sample; one that needs more is cut and counts as wrong."""
-    lr: Annotated[float, Field(gt=0, le=1)] = 1e-6
-    """In the place of `train.lr`."""
+    lr: Annotated[float, Field(gt=0, le=1)] | None = None
+    """In the place of `train.lr`; null for a tenth of it."""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """How far the probability of a token may move from that at the start of a round, as a share."""
     kl: Annotated[float, Field(ge=0)] = 1e-3

@@ -50,11 +50,15 @@ def config_of(args: argparse.Namespace, kind: str) -> Config:
                 "step_labels": kind,
                 "rollouts": args.rollouts,
                 "held_out": args.held_out,
-                "lr": args.lr,
                 "epochs": args.epochs,
             },
         },
-        "train": {"batch_size": 16, "micro_batch_size": 8, "workers": args.workers},
+        "train": {
+            "lr": args.lr,
+            "batch_size": 4 * args.workers,
+            "micro_batch_size": 4,
+            "workers": args.workers,
+        },
     }
     return parse_config(values, args.overrides, "benchmark")
 
@@ -98,11 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--questions", type=int, default=1_000)
     parser.add_argument("--samples", type=int, default=8, help="of a question")
-    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--rollouts", type=int, default=8)
     parser.add_argument("--held-out", type=float, default=0.3)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))

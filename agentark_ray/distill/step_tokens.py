@@ -23,6 +23,7 @@ class StepTokens:
     """A tokenized prompt and solution. There is one end a step; equal ends are possible."""
 
     input_ids: Sequence[int]
+    start: int  # place of the solution's first token
     ends: Sequence[int]  # ascending places in `input_ids`
 
 
@@ -55,7 +56,9 @@ def encode_steps(
     said = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = step_ends(text, [start for start, _ in said["offset_mapping"]])
     return StepTokens(
-        input_ids=[*prompt, *said["input_ids"]], ends=[len(prompt) + end for end in ends]
+        input_ids=[*prompt, *said["input_ids"]],
+        start=len(prompt),
+        ends=[len(prompt) + end for end in ends],
     )
 
 

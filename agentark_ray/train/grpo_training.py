@@ -91,7 +91,8 @@ def grpo_config(config: Config) -> Config:
             f"distill.grpo.max_tokens={settings.max_tokens}: engine.max_model_len="
             f"{config.engine.max_model_len} leaves no room for a prompt"
         )
-    return config.model_copy(update={"train": config.train.model_copy(update={"lr": settings.lr})})
+    lr = config.train.lr / 10 if settings.lr is None else settings.lr
+    return config.model_copy(update={"train": config.train.model_copy(update={"lr": lr})})
 
 
 def need_places(config: Config) -> None:

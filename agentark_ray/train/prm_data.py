@@ -2,7 +2,8 @@
 
 `datasets/NAME/solutions` has a row for every question (distill/pad.py); with rollouts,
 `rollouts/NAME` has them again, with labels. `datasets/NAME/steps` has their tokens,
-`datasets/NAME/packed_steps` what the trainer reads: the class of a step at the token that ends it.
+`datasets/NAME/packed_steps` what the trainer reads: the class of a step at the token that ends it,
+and which tokens are the solution's.
 `step_card.json` counts.
 """
 
@@ -36,7 +37,7 @@ from agentark_ray.train.dataset import (
     without_prompts,
 )
 from agentark_ray.train.duplicates import duplicates_among, write_duplicates
-from agentark_ray.train.prm import BAD, GOOD
+from agentark_ray.train.prm import BAD, GOOD, GOOD_SAID, SAID
 from agentark_ray.train.prm_training import prm_settings
 
 CARD = "step_card.json"
@@ -44,7 +45,7 @@ COLUMNS = [*TRACE_COLUMNS, "gold", "aliases"]
 _TOKENS = pa.struct(
     [
         ("input_ids", pa.list_(pa.int32())),  # of prompt and solution; empty if too long
-        ("labels", pa.list_(pa.int32())),  # BAD or GOOD where a step with a label ends, or IGNORE
+        ("labels", pa.list_(pa.int32())),  # of token_labels()
     ]
 )
 _COUNTED = [
@@ -109,10 +110,18 @@ class EncodeSteps:
 
 
 def token_labels(found: StepTokens, labels: Sequence[bool | None]) -> list[int]:
-    """The class at the token that ends a step, else IGNORE; of steps that share one, the last's."""
-    at = [IGNORE] * len(found.input_ids)
+    """A label a token: IGNORE in the prompt, then what train/prm.py knows.
+
+    A step's class is at the token that ends it; of steps that share one, the last's.
+    """
+    length = len(found.input_ids)
+    at = [IGNORE] * found.start + [SAID] * (length - found.start)
+    start = found.start
     for end, good in zip(found.ends, labels, strict=True):
-        at[end] = IGNORE if good is None else GOOD if good else BAD
+        if good:
+            at[start:end] = [GOOD_SAID] * (end - start)
+        at[end] = SAID if good is None else GOOD if good else BAD
+        start = end + 1
     return at
 
 
@@ -155,7 +164,7 @@ def pack_steps(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:
         Example(**tokens)
         for row in block.to_pylist()
         for tokens in row["tokens"]
-        if not row["held_out"] and any(label != IGNORE for label in tokens["labels"])
+        if not row["held_out"] and any(label in (BAD, GOOD) for label in tokens["labels"])
     ]
     return pa.Table.from_pylist(list(pack(examples, seq_len, pad_id)), schema=PACKED_SCHEMA)
 

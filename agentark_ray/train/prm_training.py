@@ -1,6 +1,8 @@
-"""Training of the process reward model: cross-entropy plus a supervised contrastive loss.
+"""Training of the process reward model: cross-entropy, a supervised contrastive loss, and the
+next-token loss of good steps, so that it knows what a right solution says (Cobbe et al.,
+2110.14168, section 4.2).
 
-Shapes: B sequences, T tokens, N labelled steps of a batch, D projection.
+Shapes: B sequences, T tokens, N labelled steps of a batch, S tokens of solutions, D projection.
 """
 
 import json
@@ -14,8 +16,8 @@ from agentark_ray.distill.tokens import IGNORE
 from agentark_ray.strategy import PadConfig, PrmConfig
 from agentark_ray.train.contrastive import supcon_sum
 from agentark_ray.train.objective import Batch, Sums, TrainJob
-from agentark_ray.train.prm import ABOUT, BAD, GOOD, ProcessRewardModel
-from agentark_ray.train.sft import Sft, save_model_config
+from agentark_ray.train.prm import ABOUT, BAD, GOOD, GOOD_SAID, ProcessRewardModel
+from agentark_ray.train.sft import Sft, load_model, save_model_config
 
 
 def prm_loss_sum(
@@ -35,6 +37,18 @@ def prm_loss_sum(
     return entropy + prm.contrastive_weight * contrastive, parts
 
 
+def said_sum(logprobs_S: torch.Tensor, labels_S: torch.Tensor) -> torch.Tensor:
+    """The next-token loss of good steps in nats: the mean over a step's tokens, summed over steps.
+
+    A long step counts as much as a short one, as in the other losses.
+    """
+    ends_S = (labels_S == BAD) | (labels_S == GOOD)
+    good_S = ((labels_S == GOOD) | (labels_S == GOOD_SAID)).float()
+    step_S = ends_S.cumsum(0) - ends_S.long()  # its number in the batch
+    lengths_N = torch.zeros(len(labels_S) + 1, device=good_S.device).index_add(0, step_S, good_S)
+    return -(logprobs_S * good_S / lengths_N[step_S].clamp(min=1)).sum()
+
+
 class Prm(Sft):
     """Packed rows whose labels are classes of step ends; `train.epochs` times.
 
@@ -47,21 +61,25 @@ class Prm(Sft):
 
     def build(self) -> torch.nn.Module:
         """Backbone with its weights, a new head and projector."""
-        from transformers import AutoModel
-
-        backbone = AutoModel.from_pretrained(self._job.model, **self._job.model_settings())
+        backbone: Any = load_model(self._job)
         backbone.requires_grad_(not self._prm.freeze_backbone)
         return ProcessRewardModel(backbone, self._prm.projector_dim)
 
     def weight(self, batch: Batch) -> float:
         """Labelled steps."""
-        return int((batch["labels"] != IGNORE).sum())
+        return int(step_ends(batch).sum())
 
     def loss(self, engine: Any, batch: Batch) -> tuple[torch.Tensor, Sums]:
         """Summed loss of a batch, in nats."""
-        at_B_T = batch["labels"] != IGNORE
-        logits_N_2, vectors_N_D = engine(batch["input_ids"], batch["position_ids"], at_B_T)
-        return prm_loss_sum(logits_N_2, vectors_N_D, batch["labels"][at_B_T], self._prm)
+        labels_B_T, at_B_T = batch["labels"], step_ends(batch)
+        said_B_T = (labels_B_T != IGNORE) & (batch["position_ids"] > 0)
+        logits_N_2, vectors_N_D, logprobs_S = engine(
+            batch["input_ids"], batch["position_ids"], said_B_T, at_B_T
+        )
+        loss, parts = prm_loss_sum(logits_N_2, vectors_N_D, labels_B_T[at_B_T], self._prm)
+        language = said_sum(logprobs_S, labels_B_T[said_B_T])
+        parts = {**parts, "language": language.item()}
+        return loss + self._prm.language_weight * language, parts
 
     def save_config(self, folder: str) -> None:
         """The backbone's configuration, the tokenizer, and what the head's classes mean."""
@@ -75,6 +93,11 @@ class Prm(Sft):
             "trust_remote_code": self._job.config.engine.trust_remote_code,
         }
         Path(folder, ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+def step_ends(batch: Batch) -> torch.Tensor:
+    """[B, T]: where a step with a class ends."""
+    return (batch["labels"] == BAD) | (batch["labels"] == GOOD)
 
 
 def prm_settings(strategy: Any) -> PrmConfig:

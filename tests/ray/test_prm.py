@@ -13,7 +13,6 @@ from safetensors import safe_open
 from agentark_ray.distill.pad import prompt_of
 from agentark_ray.distill.step_labels import prefix_texts, rollout_labels
 from agentark_ray.distill.steps import step_texts
-from agentark_ray.distill.tokens import IGNORE
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.process_reward import ProcessReward
 from agentark_ray.run_folder import RunFolder
@@ -94,7 +93,7 @@ def test_a_reward_model_is_trained_and_evaluated(tmp_path: Path) -> None:
     curve = prm.train()
     assert curve[0]["weight"] > 0 and curve[-1]["loss"] < curve[0]["loss"]
     for row in curve:
-        whole = row["cross_entropy"] + 0.5 * row["contrastive"]
+        whole = row["cross_entropy"] + 0.5 * row["contrastive"] + row["language"]
         assert row["loss"] == pytest.approx(whole, rel=1e-4)
     names: set[str] = set()
     for path in (tmp_path / "run" / "reward_models" / "pad-prm").glob("*.safetensors"):
@@ -123,10 +122,10 @@ def check_packed(
 ) -> None:
     """Every labelled step of a question that is not held out is a target, at its last token."""
     tokenizer = load_tokenizer(prm.config, TINY)
-    classes = [label for row in packed for label in row["labels"] if label != IGNORE]
+    classes = [label for row in packed for label in row["labels"]]
     assert classes.count(GOOD) == card["train"]["good"]
     assert classes.count(BAD) == card["train"]["bad"]
     ends = {step[-1] for row in steps for s in row["solutions"] for step in step_texts(s["text"])}
     for row in packed:
-        at = [i for i, label in enumerate(row["labels"]) if label != IGNORE]
+        at = [i for i, label in enumerate(row["labels"]) if label in (BAD, GOOD)]
         assert {tokenizer.decode([row["input_ids"][i]]) for i in at} <= ends == {".", "}"}
