@@ -1,9 +1,10 @@
 """Steps of GRPO on the tiny model against TRL's GRPOTrainer: `python -m benchmarks.grpo`.
 
-Both train the same model, in the same precision, on the same questions, with the same grader as
-reward, the same prompts, group, output tokens, clip and divergence from a reference. TRL generates
-with transformers, which is what it does on a CPU; it may use all cores, we use one for the engine
-and one for the worker. They run by turns; the first steps of a run, which warm up, do not count.
+Both train the same model, in the same precision, on the same questions in the same order, with the
+same grader as reward, the same group, output tokens, clip and divergence from a reference. TRL
+generates with transformers, which is what it does on a CPU; it may use all cores, we use one for
+the engine and one for the worker. They run by turns; the first steps of a run, which warm up, do
+not count.
 Needs `pip install --no-deps -r requirements/bench.txt`. Progress goes to stderr; the last line of
 stdout is one JSON object.
 """
@@ -79,6 +80,8 @@ def run_trl(args: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds, output tokens and rewards of every step that counts, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.grpo", "--trl", *_arguments(args)]
     env = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    if args.trl_threads:
+        env["OMP_NUM_THREADS"] = str(args.trl_threads)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -99,6 +102,7 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
     from agentark_ray.debate.layouts import ask, chat
     from agentark_ray.tasks.arithmetic import questions
     from agentark_ray.tiny.path import tiny_model_path
+    from agentark_ray.train.dataset import epoch_order
     from agentark_ray.types import Split
 
     class Clock(TrainerCallback):
@@ -117,8 +121,11 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
         return [float(verdict == "correct") for verdict in verdicts]
 
     steps = args.steps + WARM_UP
-    asked = questions(Split.TRAIN, 0, args.prompts * steps)
-    rows = [{"prompt": chat("", [ask(q.text, NUMERIC.instruction)]), "gold": q.gold} for q in asked]
+    asked = list(questions(Split.TRAIN, 0, args.prompts * steps))
+    rows = [
+        {"prompt": chat("", [ask(q.text, NUMERIC.instruction)]), "gold": q.gold}
+        for q in map(asked.__getitem__, epoch_order(len(asked), config_of(args, "").seed, 0))
+    ]
     model = str(tiny_model_path())
     with tempfile.TemporaryDirectory() as folder:
         settings = GRPOConfig(
@@ -131,6 +138,7 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
             gradient_accumulation_steps=1,
             num_generations=args.group,
             max_completion_length=args.max_tokens,
+            shuffle_dataset=False,  # as ours asks them
             max_steps=steps,
             learning_rate=args.lr,
             temperature=1.0,
@@ -207,6 +215,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-6)
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--asynchronous", action="store_true", help="rollouts one step ahead")
+    parser.add_argument(
+        "--trl-threads", type=int, default=0, help="0: all cores; 1 on a busy machine"
+    )
     parser.add_argument("--trl", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.trl:
