@@ -70,8 +70,10 @@ def work_of(model: nn.Module) -> Work:
     )
 
 
-def _output_layer(model: Any) -> nn.Module | None:
-    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    parts: list[Any] = [m for m in model.modules() if hasattr(m, "get_output_embeddings")]
+    found = (part.get_output_embeddings() for part in parts)
+    return next((layer for layer in found if layer is not None), None)
 
 
 def _linear_flops(layer: Any) -> float:

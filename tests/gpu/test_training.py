@@ -30,7 +30,8 @@ def loss_and_gradient(attention: str) -> tuple[float, torch.Tensor]:
     """Of packed examples, per target, in bfloat16."""
     model: Any = AutoModelForCausalLM.from_pretrained(
         TINY, dtype=torch.bfloat16, attn_implementation=implementation(attention)
-    ).cuda()
+    )
+    model.cuda()
     batch = collate(pack(examples(), SEQ_LEN, 0), torch.device("cuda"))
     loss = loss_sum(model, batch) / len(batch["targets"])
     loss.backward()

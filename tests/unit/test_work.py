@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agentark_ray.train.loop import _rates
 from agentark_ray.train.lora import add_adapters
-from agentark_ray.train.prm import ProcessRewardModel
 from agentark_ray.train.work import Work, mfu, pairs_of, peak_flops, work_of
 from agentark_ray.train.zero import split_from_the_start
 from agentark_ray.train_config import LoraConfig, TrainConfig
@@ -43,11 +42,20 @@ def test_adapters_count_beside_what_they_adapt() -> None:
     assert work_of(model).token == 4 * 2 * LAYER + 6 * factors
 
 
+class Judge(torch.nn.Module):
+    """A model around a backbone, as the process reward model is."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = torch.nn.Linear(32, 2)
+
+
 def test_a_part_of_another_model_counts_with_its_heads() -> None:
-    backbone: Any = small_model()
-    model = ProcessRewardModel(backbone.model, projector_dim=8)
-    added = sum(m.weight.numel() for m in (model.head, *model.projector) if hasattr(m, "weight"))
-    assert work_of(model) == Work(token=6 * (2 * LAYER + added), target=0, pair=WHOLE.pair)
+    model: Any = small_model()
+    token = 6 * (2 * LAYER + 32 * 2)
+    assert work_of(Judge(model.model)) == Work(token=token, target=0, pair=WHOLE.pair)
+    assert work_of(Judge(model)) == Work(token=token, target=WHOLE.target, pair=WHOLE.pair)
 
 
 def test_split_models_count_as_whole_ones(tmp_path: Path) -> None:
