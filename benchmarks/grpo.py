@@ -124,7 +124,7 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
     asked = list(questions(Split.TRAIN, 0, args.prompts * steps))
     rows = [
         {"prompt": chat("", [ask(q.text, NUMERIC.instruction)]), "gold": q.gold}
-        for q in map(asked.__getitem__, epoch_order(len(asked), config_of(args, "").seed, 0))
+        for q in map(asked.__getitem__, epoch_order(len(asked), config_of(args, "none").seed, 0))
     ]
     model = str(tiny_model_path())
     with tempfile.TemporaryDirectory() as folder:
