@@ -253,8 +253,8 @@ def test_names_are_renamed_through_the_question(text: str, kept: tuple[str, ...]
             stays = any(name in phrase for phrase in kept)
             assert bool(re.search(rf"\b{name}\b", found.stem)) == stays, found.stem
         assert all(phrase in found.stem for phrase in kept)
-    before, after = (Counter(re.findall(r"\w+", one)) for one in (text, found.stem))
-    assert sorted(before.values()) == sorted(after.values())
+        before, after = (Counter(re.findall(r"\w+", one)) for one in (text, found.stem))
+        assert sorted(before.values()) == sorted(after.values())
 
 
 def test_gender_stays_and_people_stay_apart() -> None:
