@@ -89,8 +89,13 @@ def when_running(config: Config, act: Callable[[], None]) -> Iterator[None]:
 
 def actors(raylet: int | None = None) -> list[psutil.Process]:
     """Processes of DebateActors that this test process, or the raylet, has started."""
-    found = psutil.Process(raylet).children(recursive=True)
-    return [process for process in found if "DebateActor" in _command(process)]
+    return children("DebateActor", raylet)
+
+
+def children(name: str, of: int | None = None) -> list[psutil.Process]:
+    """Processes that this process, or that of the given id, has started: the tasks of a name."""
+    found = psutil.Process(of).children(recursive=True)
+    return [process for process in found if name in _command(process)]
 
 
 def _command(process: psutil.Process) -> str:

@@ -8,7 +8,7 @@ from agentark_ray.config import ConfigError
 from agentark_ray.train.checkpoint import check_resumable
 from tests.ray.test_train import prepared, train
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
 
 @pytest.mark.slow
