@@ -69,7 +69,7 @@ def start_engine(
 
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=train.lr,
+        lr=0.0,
         betas=(0.9, 0.95),
         weight_decay=train.weight_decay,
         fused=True,
@@ -83,6 +83,11 @@ def start_engine(
         },
         dist_init_required=False,
     )
+    if train.zero_stage == 0:
+        # In bfloat16 DeepSpeed has taken a step without gradients, which Adam would count.
+        optimizer.state.clear()
+    for group in engine.optimizer.param_groups:
+        group["lr"] = train.lr
     return engine
 
 
