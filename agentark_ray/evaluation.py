@@ -77,7 +77,7 @@ def _prm(space: Workspace, found: Sequence[Record], names: Sequence[str]) -> dic
     models = [f"reward_models/{one['name']}-prm" for one in found if "prm" in one["stages"]]
     if not models:
         return {}
-    return prm_scores(space.folder, models[0], names, space.config.gpus_per_engine > 0)
+    return prm_scores(space.folder, space.config, models[0], names)
 
 
 def students_now(folder: RunFolder) -> dict[str, str]:

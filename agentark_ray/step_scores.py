@@ -8,13 +8,14 @@ from typing import Any, Protocol
 import ray
 from pyarrow import dataset
 
+from agentark_ray.config import Config
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.debate_rows import Row, light_rows
 from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, is_main, last_solutions
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.read import trace_dataset
-from agentark_ray.train.prm_evaluation import load_scorer
+from agentark_ray.train.prm import load_scorer
 from agentark_ray.types import Message
 
 QUESTIONS = 100  # those with the least ids: the same for every arm
@@ -33,22 +34,23 @@ class Scorer(Protocol):
 
 
 def prm_scores(
-    folder: RunFolder, model: str, names: Sequence[str], on_gpu: bool
+    folder: RunFolder, config: Config, model: str, names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Arm -> what the reward model in the folder `model` of the run says of its solutions.
 
     `mean` and `min` are means over solutions of the mean and the least p(good) of their steps.
     `names` are the folders of transcripts. It runs in one task of the cluster.
     """
+    on_gpu = config.gpus_per_engine > 0
     task = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_score)
-    return ray.get(task.remote(folder, model, names, "cuda" if on_gpu else "cpu"))
+    return ray.get(task.remote(folder, config, model, names, "cuda" if on_gpu else "cpu"))
 
 
 def _score(
-    folder: RunFolder, model: str, names: Sequence[str], device: str
+    folder: RunFolder, config: Config, model: str, names: Sequence[str], device: str
 ) -> dict[str, dict[str, Any]]:
     stored = [trace_dataset(folder, name) for name in names]
-    found = score_solutions(stored, load_scorer(folder, model, device))
+    found = score_solutions(stored, load_scorer(folder, config, model, device))
     return {arm: {"model": model, **figures} for arm, figures in found.items()}
 
 

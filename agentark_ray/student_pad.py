@@ -18,9 +18,10 @@ from agentark_ray.student import (
     training_figures,
 )
 from agentark_ray.students import Record
-from agentark_ray.train.grpo_training import grpo_config, load_step_scorer, train_grpo
+from agentark_ray.train.grpo_training import grpo_config, train_grpo
 from agentark_ray.train.launch import start_progress
 from agentark_ray.train.objective import loss_curve
+from agentark_ray.train.prm import load_scorer
 from agentark_ray.workspace import Figures, remote
 
 
@@ -77,7 +78,7 @@ def train_pad(student: Student, record: Record) -> Figures:
     load = None
     if grpo_of(student).process_weight:
         judge = reward_model(student).out
-        load = functools.partial(load_step_scorer, student.folder, judge)
+        load = functools.partial(load_scorer, student.folder, student.config, judge)
     progress = start_progress()
     with watch(student.console, "GRPO", lambda: steps_of(progress, student.on_gpu)):
         train_grpo(

@@ -1,11 +1,7 @@
 """Reinforcement learning from the driver: start what samples, train, stop it."""
 
 import functools
-import tempfile
 from typing import Any
-
-import torch
-from pyarrow import fs
 
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.run_folder import RunFolder
@@ -13,7 +9,6 @@ from agentark_ray.session import need_resources
 from agentark_ray.train.group_scores import Grading, grade_by_task
 from agentark_ray.train.grpo import Grpo, LoadScorer, grpo_settings
 from agentark_ray.train.launch import train_model
-from agentark_ray.train.prm import StepScorer
 from agentark_ray.train.rollouts import start_pool, stop_pool
 from agentark_ray.train.weight_sync import PoolSampler
 from agentark_ray.types import Sampling
@@ -109,10 +104,3 @@ def need_places(config: Config) -> None:
         {"CPU": cpus, **({"GPU": train.workers + engines * gpus} if gpus else {})},
         [gpus] * engines if gpus else (),
     )
-
-
-def load_step_scorer(folder: RunFolder, path: str, device: torch.device) -> StepScorer:
-    """The process reward model in `path` of a run folder. For functools.partial: LoadScorer."""
-    with tempfile.TemporaryDirectory() as local:
-        fs.copy_files(folder.inner(path), local, source_filesystem=folder.filesystem)
-        return StepScorer.load(local, str(device))

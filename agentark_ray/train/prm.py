@@ -12,16 +12,20 @@ D projection.
 
 import json
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyarrow import fs
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from agentark_ray.config import Config
 from agentark_ray.distill.step_tokens import StepTokens, encode_steps
+from agentark_ray.run_folder import RunFolder
 from agentark_ray.types import Message
 
 BAD, GOOD = 0, 1  # classes of the head; as labels of tokens: a step of this class ends here
@@ -109,7 +113,9 @@ class StepScorer:
         )
 
     @classmethod
-    def load(cls, folder: str, device: str = "cpu") -> "StepScorer":
+    def load(
+        cls, folder: str, device: str | torch.device = "cpu", trust_remote_code: bool = False
+    ) -> "StepScorer":
         """A model that was exported to a local folder.
 
         Raises:
@@ -119,17 +125,16 @@ class StepScorer:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         about = json.loads(Path(folder, ABOUT).read_text())
-        trust = about["trust_remote_code"]
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         backbone = AutoModelForCausalLM.from_config(
-            config, dtype=config.dtype, trust_remote_code=trust
+            config, dtype=config.dtype, trust_remote_code=trust_remote_code
         )
         model = ProcessRewardModel(backbone, about["projector_dim"])
         weights: dict[str, torch.Tensor] = {}
         for file in sorted(Path(folder).glob("*.safetensors")):
             weights |= load_file(file)
         model.load_state_dict(_with_tied(model, weights))
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         return cls(model.to(device), tokenizer, about["chat_template_kwargs"])
 
     def score(
@@ -178,6 +183,19 @@ class StepScorer:
         good_B_T[at_B_T] = logits_N_2.float().softmax(dim=-1)[:, GOOD]
         good = good_B_T.tolist()
         return [[good[number][end] for end in row.ends] for number, row in enumerate(rows)]
+
+
+def load_scorer(
+    folder: RunFolder, config: Config, model: str, device: str | torch.device
+) -> StepScorer:
+    """The process reward model in the folder `model` of a run, wherever that is stored.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with tempfile.TemporaryDirectory() as local:
+        fs.copy_files(folder.inner(model), local, source_filesystem=folder.filesystem)
+        return StepScorer.load(local, device, config.engine.trust_remote_code)
 
 
 def _with_tied(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

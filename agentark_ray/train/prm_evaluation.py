@@ -5,14 +5,12 @@ figures: against the labels, against the true steps where the task knows them, a
 the first answers of the traces.
 """
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from pyarrow import fs
 
 from agentark_ray.config import Config
 from agentark_ray.debate.vote import majority
@@ -23,7 +21,7 @@ from agentark_ray.grading.base import GradingTimeout
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.train.dataset import parquet, remote
-from agentark_ray.train.prm import StepScorer
+from agentark_ray.train.prm import load_scorer
 from agentark_ray.train.prm_metrics import BestOfTally, Sample, StepTally
 
 FIGURES = "prm.json"
@@ -36,8 +34,8 @@ SCORES_SCHEMA = SOLUTIONS_SCHEMA.append(
 class ScoreActor:
     """Held-out rows of SOLUTIONS_SCHEMA -> rows of SCORES_SCHEMA."""
 
-    def __init__(self, folder: RunFolder, model: str, device: str) -> None:
-        self._scorer = load_scorer(folder, model, device)
+    def __init__(self, folder: RunFolder, config: Config, model: str, device: str) -> None:
+        self._scorer = load_scorer(folder, config, model, device)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         rows = block.filter(pc.field("held_out")).to_pylist()
@@ -45,17 +43,6 @@ class ScoreActor:
         scores = iter(self._scorer.score([p for p, _ in asked], [text for _, text in asked]))
         scored = [{**row, "scores": [next(scores) for _ in row["solutions"]]} for row in rows]
         return pa.Table.from_pylist(scored, schema=SCORES_SCHEMA)
-
-
-def load_scorer(folder: RunFolder, model: str, device: str) -> StepScorer:
-    """The process reward model in the folder `model` of a run, wherever that is stored.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    with tempfile.TemporaryDirectory() as local:
-        fs.copy_files(folder.inner(model), local, source_filesystem=folder.filesystem)
-        return StepScorer.load(local, device)
 
 
 def evaluate_prm(folder: RunFolder, config: Config, model: str, name: str) -> dict[str, Any]:
@@ -73,7 +60,7 @@ def evaluate_prm(folder: RunFolder, config: Config, model: str, name: str) -> di
     steps = ray.data.read_parquet(folder.path("datasets", name, "steps"))
     steps.select_columns(SOLUTIONS_SCHEMA.names).map_batches(
         ScoreActor,
-        fn_constructor_args=(folder, model, "cuda" if on_gpu else "cpu"),
+        fn_constructor_args=(folder, config, model, "cuda" if on_gpu else "cpu"),
         batch_size=QUESTIONS_A_BATCH,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.train.workers),

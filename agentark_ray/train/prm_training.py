@@ -90,7 +90,6 @@ class Prm(Sft):
             "step_labels": self._prm.step_labels,
             "projector_dim": self._prm.projector_dim,
             "chat_template_kwargs": self._job.config.engine.chat_template_kwargs,
-            "trust_remote_code": self._job.config.engine.trust_remote_code,
         }
         Path(folder, ABOUT).write_text(json.dumps(about, indent=2) + "\n")
 

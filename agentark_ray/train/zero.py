@@ -74,7 +74,7 @@ def start_engine(
         weight_decay=train.weight_decay,
         fused=True,
     )
-    engine, *_ = deepspeed.initialize(
+    engine: Any = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
         config={
@@ -82,7 +82,7 @@ def start_engine(
             "checkpoint": {"load_universal": universal},
         },
         dist_init_required=False,
-    )
+    )[0]
     if train.zero_stage == 0:
         # In bfloat16 DeepSpeed has taken a step without gradients, which Adam would count.
         optimizer.state.clear()

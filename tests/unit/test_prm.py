@@ -196,7 +196,7 @@ def test_an_exported_model_scores_alike(tokenizer: Any, tmp_path: Path) -> None:
     save_file(rest, tmp_path / "model-2-of-2.safetensors")
     model.backbone.config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    about = {"projector_dim": 16, "chat_template_kwargs": {}, "trust_remote_code": False}
+    about = {"projector_dim": 16, "chat_template_kwargs": {}}
     (tmp_path / ABOUT).write_text(json.dumps(about))
     wanted = StepScorer(model, tokenizer, {}).score(PROMPTS, TEXTS)
     found = StepScorer.load(str(tmp_path)).score(PROMPTS, TEXTS)
