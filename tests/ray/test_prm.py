@@ -35,6 +35,7 @@ def rows_of(folder: RunFolder, *parts: str) -> list[dict[str, Any]]:
     return dataset.dataset(folder.inner(*parts)).to_table().to_pylist()
 
 
+@pytest.mark.slow
 def test_steps_are_completed_once_and_graded(tmp_path: Path) -> None:
     # The scripted engine says 42 in 30 % of its answers.
     traces = [trace(i, gold="42") for i in range(30)] + [trace(30, gold=None, turns=[])]

@@ -123,6 +123,7 @@ class Killer:
         """None was met."""
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_at_most_one_checkpoint_interval(tmp_path: Path) -> None:
     settings = ("train.epochs=3", "train.checkpoint_every=4", "train.workers=2")
     whole = train(*prepared(tmp_path / "whole", *settings))
