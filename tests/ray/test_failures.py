@@ -124,6 +124,7 @@ def test_the_engine_dies_once(tmp_path: Path, tell_loss: Callable[[float], None]
     tell_loss(seconds)
 
 
+@pytest.mark.slow
 def test_the_engine_hangs_once(tmp_path: Path, tell_loss: Callable[[float], None]) -> None:
     """One deadline until completions time out, one for the probe, then a new actor."""
     once = tmp_path / "hung"
@@ -166,12 +167,10 @@ def test_too_many_poison_questions_end_the_run(tmp_path: Path) -> None:
         hold(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [
-        pytest.param("exit", "EngineDead: scripted fault", marks=pytest.mark.slow),
-        ("kill", "the process was killed"),
-    ],
+    [("exit", "EngineDead: scripted fault"), ("kill", "the process was killed")],
 )
 def test_a_question_that_kills_its_engine_each_time_fails_alone(
     tmp_path: Path, tell_loss: Callable[[float], None], fault: str, words: str
@@ -292,6 +291,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_a_node_is_killed(
     tmp_path: Path, cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:

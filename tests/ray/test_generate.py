@@ -178,6 +178,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     subprocess.run(["umount", str(tmp_path / "run")], capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_loses_nothing(
     tmp_path: Path, gsm8k_file: Callable[[int], Path], small_disk: Callable[[str], None]
 ) -> None:
@@ -207,6 +208,7 @@ with ray_session():
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_killed_driver_loses_no_finished_block(
     tmp_path: Path, gsm8k_file: Callable[[int], Path]
 ) -> None:

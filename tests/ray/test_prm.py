@@ -79,6 +79,7 @@ def say(
     return asyncio.run(engine(k, [*prompt_of(row).prompt, begun], sampling))
 
 
+@pytest.mark.slow
 def test_a_reward_model_is_trained_and_evaluated(tmp_path: Path) -> None:
     settings = "distill.prm={step_labels: divergence, held_out: 0.3, lr: 1e-3, epochs: 2}"
     sizes = ("train.batch_size=4", "train.micro_batch_size=2", "train.zero_stage=3")

@@ -76,9 +76,8 @@ def assert_nothing_left(cluster: Cluster) -> None:
         wait_until(lambda name=name: not any(processes(cluster, name)))
 
 
-@pytest.mark.parametrize(
-    "killed", ["EngineActor", pytest.param("DebateActor", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["EngineActor", "DebateActor"])
 def test_a_team_over_two_nodes_survives_the_death_of_a_member(
     tmp_path: Path, gsm8k_file: Callable[[int], Path], cluster: Cluster, killed: str
 ) -> None:
