@@ -154,6 +154,16 @@ def pack_block(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:
     return pa.Table.from_pylist(list(pack(examples, seq_len, pad_id)), schema=PACKED_SCHEMA)
 
 
+def begin_dataset(folder: RunFolder, config: Config, base: str) -> str:
+    """Empty the folder `base` and write doubled questions there, if they are looked for; where."""
+    folder.remove(base)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    duplicates = f"{base}/duplicate_questions"
+    if (threshold := config.distill.curation.near_question) is not None:
+        write_duplicates(folder, duplicates, threshold, config.distill.labels)
+    return duplicates
+
+
 def build_dataset(
     folder: RunFolder, config: Config, model: str, name: str, samples: str | None = None
 ) -> dict[str, Any]:
@@ -163,11 +173,7 @@ def build_dataset(
     questions.
     """
     base = f"datasets/{name}"
-    folder.remove(base)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    duplicates = f"{base}/duplicate_questions"
-    if (threshold := config.distill.curation.near_question) is not None:
-        write_duplicates(folder, duplicates, threshold, config.distill.labels)
+    duplicates = begin_dataset(folder, config, base)
     traces, batch_size = question_blocks(folder, config, samples)
     traces.map_batches(
         Curate,

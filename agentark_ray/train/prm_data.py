@@ -28,6 +28,7 @@ from agentark_ray.train.dataset import (
     QUESTIONS_A_TASK,
     ROW_GROUP,
     TRACE_COLUMNS,
+    begin_dataset,
     by_question,
     load_tokenizer,
     pad_id_of,
@@ -36,7 +37,7 @@ from agentark_ray.train.dataset import (
     remote,
     without_prompts,
 )
-from agentark_ray.train.duplicates import duplicates_among, write_duplicates
+from agentark_ray.train.duplicates import duplicates_among
 from agentark_ray.train.prm import BAD, GOOD, GOOD_SAID, SAID
 from agentark_ray.train.prm_training import prm_settings
 
@@ -59,11 +60,7 @@ STEPS_SCHEMA = SOLUTIONS_SCHEMA.append(pa.field("tokens", pa.list_(_TOKENS)))  #
 def write_solutions(folder: RunFolder, config: Config, name: str) -> None:
     """Write `datasets/NAME/solutions` from the traces."""
     base = f"datasets/{name}"
-    folder.remove(base)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    duplicates = f"{base}/duplicate_questions"
-    if (threshold := config.distill.curation.near_question) is not None:
-        write_duplicates(folder, duplicates, threshold, config.distill.labels)
+    duplicates = begin_dataset(folder, config, base)
     traces, batch_size = question_blocks(folder, config, columns=COLUMNS)
     traces.map_batches(
         functools.partial(solutions_block, folder=folder, config=config, duplicates=duplicates),
