@@ -28,10 +28,11 @@ def summary_of(config: Config, strategies: Sequence[str], chosen: Mapping[str, l
     """What the arms and students of one run folder did; made, where it is not there yet."""
     console = Console(stderr=True)
     run = Run(config, console)
-    run.execute(["questions", "generate"])
+    run.execute(["questions", "generate", "distill"])
     for strategy in strategies:
         if strategy != own_name(config):
-            distill(run.folder, chosen.get(strategy, []), strategy, None, None, console)
+            parent, _, last = strategy.rpartition("-")
+            distill(run.folder, chosen.get(strategy, []), last, None, parent or None, console)
     run.execute()
     return run.summary()
 
@@ -78,7 +79,12 @@ def table(found: Mapping[str, Sequence[float]], n: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[17, 18, 19])
-    parser.add_argument("--strategies", nargs="+", default=["rsft", "da", "pad", "rft"])
+    parser.add_argument(
+        "--strategies",
+        nargs="+",
+        default=["rsft", "da", "rsft-pad", "rft"],
+        help="in their order; PARENT-STRATEGY starts from the student PARENT",
+    )
     parser.add_argument("--config", default="jobs/configs/demo.yaml")
     parser.add_argument("--folder", default="runs/strategies", help="a run folder a seed in it")
     parser.add_argument(
