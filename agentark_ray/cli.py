@@ -65,7 +65,7 @@ def report(
     Exit codes with --gate, by the stored decision: 0 adopt, 3 hybridize, 4 continue.
     """
     with clear_errors():
-        from agentark_ray.evaluation import SUMMARY, write_report
+        from agentark_ray.reporting import SUMMARY, write_report
         from agentark_ray.run_folder import RunFolder
 
         run_folder = RunFolder(folder)

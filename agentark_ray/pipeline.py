@@ -12,8 +12,9 @@ from rich.console import Console
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.distillation import TRAINING_COPIES, make
 from agentark_ray.engine.make import local_models
-from agentark_ray.evaluation import SUMMARY, answer, students_now, write_report
+from agentark_ray.evaluation import SUMMARY, answer, students_now
 from agentark_ray.models import template_hash, weights_bytes
+from agentark_ray.reporting import write_report
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
 from agentark_ray.student import Student

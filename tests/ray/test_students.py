@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from agentark_ray import student, student_sft
 from agentark_ray.config import Config
 from agentark_ray.distillation import make
-from agentark_ray.evaluation import SUMMARY, answer, write_report
+from agentark_ray.evaluation import SUMMARY, answer
 from agentark_ray.pipeline import Run, generate, questions
+from agentark_ray.reporting import write_report
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.student import Student
 from agentark_ray.students import run_config

@@ -45,6 +45,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("traces", "train", "evaluate"),
     ("model_card", "process_reward", "step_scores", "workspace"),
     ("student", "evaluation", "upkeep"),
+    ("reporting",),
     ("student_sft", "student_pad"),
     ("distillation",),
     ("pipeline", "labelling", "cli_rows"),

@@ -227,7 +227,7 @@ def test_the_checklist_of_a_new_run_is_empty(tmp_path: Path) -> None:
 def test_ci_gets_the_decision_as_exit_code(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, decision: str, code: int
 ) -> None:
-    monkeypatch.setattr("agentark_ray.evaluation.write_report", lambda folder: 0)
+    monkeypatch.setattr("agentark_ray.reporting.write_report", lambda folder: 0)
     summary = folder.read_json("eval", "summary.json") | {"decision": decision}
     folder.write_json(summary, "eval", "summary.json")
     assert cli("report", folder.uri).exit_code == 0
