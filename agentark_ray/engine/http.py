@@ -5,21 +5,18 @@ package's own. The API key comes from the environment and is in no message.
 """
 
 import asyncio
-import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, cast
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from agentark_ray.engine.base import PromptTooLong, RequestRefused
-from agentark_ray.types import Completion, FinishReason, Message, Sampling
+from agentark_ray.engine.chat import FormatError, completion_of, one_of
+from agentark_ray.types import Completion, Message, Sampling
 
-ANSWER = "answer"  # the key of a choice
 NO_KEY = "none"  # the client insists on one
 SAID_CHARS = 500  # of an endpoint's answer, in a message
 # How vLLM, OpenAI, llama.cpp, SGLang and TGI say that a prompt is too long. No field agrees.
@@ -28,7 +25,6 @@ _TOO_LONG = re.compile(
     r"|longer than the model|inputs tokens",
     re.IGNORECASE,
 )
-_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 class EndpointError(RuntimeError):
@@ -113,13 +109,19 @@ class HttpEngine:
         async with self._slots:
             started = perf_counter()
             answer = await self._ask(messages, sampling)
-            completion = self._completion(answer, perf_counter() - started)
-        return replace(completion, text=_chosen(completion.text, sampling.choices))
+            try:
+                return completion_of(
+                    answer, sampling, perf_counter() - started, logprobs=self._logprobs
+                )
+            except FormatError as error:
+                raise EndpointError(self._clean(str(error))) from None
+            except RequestRefused as error:
+                raise RequestRefused(self._clean(str(error))) from None
 
     async def _ask(self, messages: Sequence[Message], sampling: Sampling) -> Any:
         extra: dict[str, Any] = {"logprobs": True} if self._logprobs else {}
         if sampling.choices:
-            extra["response_format"] = _one_of(sampling.choices)
+            extra["response_format"] = one_of(sampling.choices)
         if messages[-1]["role"] == "assistant":
             # As vLLM and SGLang know it; others refuse or ignore it.
             extra["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
@@ -155,58 +157,6 @@ class HttpEngine:
         """`said` with the endpoint's name and without the key, which some endpoints repeat."""
         text = said if self._key == NO_KEY else said.replace(self._key, "***")
         return f"{self._base_url}: {text[:SAID_CHARS]}"
-
-    def _completion(self, answer: Any, latency_s: float) -> Completion:
-        if not isinstance(answer, ChatCompletion) or not answer.choices or not answer.usage:
-            raise EndpointError(self._clean(f"not a chat completion with usage: {answer!r}"))
-        choice, usage = answer.choices[0], answer.usage
-        if choice.finish_reason not in _FINISH:
-            raise RequestRefused(self._clean(f"finish_reason {choice.finish_reason!r}"))
-        cached = usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
-        return Completion(
-            text=choice.message.content or "",
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=cached or 0,
-            output_tokens=usage.completion_tokens,
-            finish_reason=_FINISH[choice.finish_reason],
-            mean_logprob=self._mean_logprob(choice),
-            latency_s=latency_s,
-        )
-
-    def _mean_logprob(self, choice: Any) -> float:
-        if not self._logprobs:
-            return 0.0
-        if choice.logprobs is None or choice.logprobs.content is None:
-            raise EndpointError(self._clean("answered without the log-probabilities asked for"))
-        logprobs = [token.logprob for token in choice.logprobs.content]
-        return sum(logprobs) / max(1, len(logprobs))
-
-
-def _one_of(choices: Sequence[str]) -> dict[str, Any]:
-    """A response format that OpenAI, vLLM, SGLang and llama.cpp know."""
-    schema = {
-        "type": "object",
-        "properties": {ANSWER: {"type": "string", "enum": list(choices)}},
-        "required": [ANSWER],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": ANSWER, "strict": True, "schema": schema},
-    }
-
-
-def _chosen(text: str, choices: Sequence[str]) -> str:
-    """The choice in an answer of that format; any other answer as it is."""
-    if not choices:
-        return text
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):  # it need not be JSON
-        return text
-    chosen = said.get(ANSWER) if isinstance(said, dict) else None
-    word = chosen if isinstance(chosen, str) else json.dumps(chosen)  # true, not "true"
-    return word if word in choices else text
 
 
 def _said(error: Exception) -> str:
