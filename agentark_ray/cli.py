@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from agentark_ray import cli_distill, cli_label, cli_plan, cli_recommend, cli_traces, cli_upkeep
+from agentark_ray import (
+    cli_cluster,
+    cli_distill,
+    cli_label,
+    cli_local,
+    cli_plan,
+    cli_recommend,
+    cli_traces,
+    cli_upkeep,
+)
 from agentark_ray.cli_base import (
     ConfigArgument,
     GateFlag,
@@ -94,6 +103,8 @@ cli_traces.app.command(help=cli_recommend.RECOMMEND_HELP)(cli_recommend.recommen
 app.command(help=cli_distill.DISTILL_HELP)(cli_distill.distill)
 app.command(help=cli_distill.EVALUATE_HELP)(cli_distill.evaluate)
 app.add_typer(cli_traces.app, name="traces")
+cli_cluster.app.command(help=cli_local.LOCAL_HELP)(cli_local.local)
+app.add_typer(cli_cluster.app, name="cluster")
 app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
 app.command(help=cli_upkeep.ROI_HELP)(cli_upkeep.roi)
 app.command(help=cli_upkeep.RETRAIN_HELP)(cli_upkeep.retrain_check)

@@ -51,7 +51,15 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("distillation",),
     ("pipeline", "labelling", "cli_rows"),
     ("cli_base",),
-    ("cli_traces", "cli_label", "cli_plan", "cli_recommend", "cli_distill", "cli_upkeep"),
+    (
+        "cli_traces",
+        "cli_label",
+        "cli_local",
+        "cli_plan",
+        "cli_recommend",
+        "cli_distill",
+        "cli_upkeep",
+    ),
     ("cli_cluster",),
     ("cli",),
 )
