@@ -75,6 +75,9 @@ class Targets:
         return self.ms is not None or self.ttft_ms is not None
 
 
+NO_TARGETS = Targets()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """One request that is over. Times are seconds since the first moment of the rate."""
@@ -95,7 +98,7 @@ class Tally:
 
     offered: float  # requests a second
     seconds: float  # of arrivals
-    targets: Targets = Targets()
+    targets: Targets = NO_TARGETS
     e2e: array = field(default_factory=lambda: array("d"))  # seconds, as all
     ttft: array = field(default_factory=lambda: array("d"))
     inter_token: array = field(default_factory=lambda: array("d"))
