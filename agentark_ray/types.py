@@ -126,6 +126,7 @@ class Completion:
     finish_reason: str  # a FinishReason
     mean_logprob: float  # natural log, over the output tokens; 0.0 for an empty output
     latency_s: float  # from the request to the last token
+    first_token_s: float | None = None  # from the request to the first one; None: not listened to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,8 @@ def local_models(config: Config, model: str) -> dict[str, str]:
     return {ref.name: resolve_model(ref.name) for ref in refs if not ref.endpoint}
 
 
-def make_engine(config: Config, ref: ModelRef) -> Engine:
-    """The engine of a model, which has not started."""
+def make_engine(config: Config, ref: ModelRef, local: type[VllmEngine] = VllmEngine) -> Engine:
+    """The engine of a model, which has not started; `local` is the class of one that vLLM loads."""
     engine = settings_of(config, ref)
     if ref.endpoint:
         return HttpEngine(
@@ -51,7 +51,7 @@ def make_engine(config: Config, ref: ModelRef) -> Engine:
             timeout_s=engine.timeout_s,
             fault=engine.scripted_fault,
         )
-    return VllmEngine(**_vllm_settings(config, ref))
+    return local(**_vllm_settings(config, ref))
 
 
 def make_rollout_engine(config: Config, model: str) -> RolloutEngine:
@@ -80,12 +80,15 @@ class Engines:
     With such actors, making one of these waits until the cluster has room for all of them.
     """
 
-    def __init__(self, config: Config, refs: Sequence[ModelRef]) -> None:
+    def __init__(
+        self, config: Config, refs: Sequence[ModelRef], local: type[VllmEngine] = VllmEngine
+    ) -> None:
         self._config = config
+        self._local = local
         apart = self._apart(refs)
         self._engines = {
             ref: GuardedEngine(
-                apart[ref] if ref in apart else make_engine(config, ref),
+                apart[ref] if ref in apart else make_engine(config, ref, local),
                 retries=config.engine.retries,
             )
             for ref in refs
@@ -99,7 +102,7 @@ class Engines:
         group = hold_group(list(gpus.values()), self)
         return {
             ref: RemoteEngine(
-                partial(make_engine, self._config, ref),
+                partial(make_engine, self._config, ref, self._local),
                 gpus=gpus[ref],
                 group=group,
                 index=index,

@@ -8,7 +8,7 @@ promised to, because batching changes the arithmetic anyway.
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -96,24 +96,37 @@ class VllmEngine:
     ) -> Completion:
         """Render, check the length, sample. Raises TimeoutError after the deadline."""
         del agent  # every agent is this model
+        prompt_ids = self.prompt(messages, sampling)
+        started = perf_counter()
+        async with asyncio.timeout(self._timeout_s):
+            output = await self.final(prompt_ids, sampling, structured_outputs=guided(sampling))
+        sampled = output.outputs[0]
+        return completion_of(output, sampled.text, len(sampled.token_ids), perf_counter() - started)
+
+    def prompt(self, messages: Sequence[Message], sampling: Sampling) -> list[int]:
+        """The token ids of a prompt. Raises PromptTooLong."""
         prompt_ids = render(self._tokenizer, messages, self._template_kwargs)
         needed = len(prompt_ids) + sampling.max_tokens
         if needed > self._max_model_len:
             raise PromptTooLong(needed, self._max_model_len)
-        started = perf_counter()
-        async with asyncio.timeout(self._timeout_s):
-            output = await self._final(prompt_ids, sampling)
-        return _completion(output, perf_counter() - started)
-
-    async def _final(self, prompt_ids: list[int], sampling: Sampling) -> Any:
-        from vllm.sampling_params import StructuredOutputsParams
-
-        choices = list(sampling.choices)
-        guided = StructuredOutputsParams(choice=choices) if choices else None
-        return await self.final(prompt_ids, sampling, structured_outputs=guided)
+        return prompt_ids
 
     async def final(self, prompt_ids: Sequence[int], sampling: Sampling, **params: Any) -> Any:
         """vLLM's RequestOutput; `params` are further SamplingParams.
+
+        Raises:
+            EngineDead: the engine is gone.
+        """
+        final = None
+        async for output in self.outputs(prompt_ids, sampling, **params):
+            final = output
+        assert final is not None, "outputs() yields at least one"
+        return final
+
+    async def outputs(
+        self, prompt_ids: Sequence[int], sampling: Sampling, deltas: bool = False, **params: Any
+    ) -> AsyncIterator[Any]:
+        """vLLM's RequestOutputs: the final one only, or with `deltas` what is new, as it comes.
 
         Raises:
             EngineDead: the engine is gone.
@@ -127,21 +140,29 @@ class VllmEngine:
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
             logprobs=0,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.DELTA if deltas else RequestOutputKind.FINAL_ONLY,
             **params,
         )
         request_id = str(next(self._ids))
-        final = None
+        silent = True
         try:
             async for output in self._llm.generate(
                 {"prompt_token_ids": list(prompt_ids)}, wanted, request_id
             ):
-                final = output
+                silent = False
+                yield output
         except EngineDeadError as error:
             raise EngineDead(str(error)) from error
-        if final is None:
+        if silent:
             raise EngineDead(f"request {request_id} ended without output")
-        return final
+
+
+def guided(sampling: Sampling) -> Any:
+    """vLLM's StructuredOutputsParams of an answer that must be one of some; else None."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    choices = list(sampling.choices)
+    return StructuredOutputsParams(choice=choices) if choices else None
 
 
 def render(tokenizer: Any, messages: Sequence[Message], template_kwargs: dict[str, Any]) -> Any:
@@ -176,15 +197,18 @@ def finish_reason(sampled: Any) -> FinishReason:
     return FinishReason.LENGTH if sampled.finish_reason == "length" else FinishReason.STOP
 
 
-def _completion(output: Any, latency_s: float) -> Completion:
+def completion_of(
+    output: Any, text: str, n_tokens: int, latency_s: float, first_token_s: float | None = None
+) -> Completion:
+    """The completion whose last output this is."""
     sampled = output.outputs[0]
-    n_tokens = len(sampled.token_ids)
     return Completion(
-        text=sampled.text,
+        text=text,
         prompt_tokens=len(output.prompt_token_ids),
         cached_tokens=output.num_cached_tokens or 0,
         output_tokens=n_tokens,
         finish_reason=finish_reason(sampled),
         mean_logprob=(sampled.cumulative_logprob or 0.0) / max(1, n_tokens),
         latency_s=latency_s,
+        first_token_s=first_token_s,
     )
