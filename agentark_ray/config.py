@@ -11,64 +11,25 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from agentark_ray.engine_config import EngineConfig, ModelConfig
+from agentark_ray.evaluate_config import EvaluateConfig
 from agentark_ray.gates_config import HELD_OUT, GatesConfig, RetrainConfig
 from agentark_ray.prices import PricesConfig
 from agentark_ray.questions import TasksConfig
-from agentark_ray.robustness_config import OOD, Kind, OodConfig, OodName, RobustnessConfig
+from agentark_ray.robustness_config import OOD
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
-from agentark_ray.team import TEAMS, DebateConfig, TeamConfig
+from agentark_ray.team import TEAMS, AgentConfig, DebateConfig, TeamConfig
 from agentark_ray.train_config import TrainConfig
 
 # Sections of which a field chooses the class.
 VARIANTS: Mapping[str, Mapping[str, type[Section]]] = {"debate": TEAMS, "distill": STRATEGIES}
 DEFAULT_VARIANTS: Mapping[str, type[Section]] = {"debate": DebateConfig, "distill": RsftConfig}
-
-
-ArmName = Literal["single", "self_consistency", "debate", "student"]
-
-
-class EvaluateConfig(Section):
-    """Which arms answer the held-out questions, and how latency is probed."""
-
-    arms: tuple[ArmName, ...] = get_args(ArmName)
-    latency_queries: Annotated[int, Field(ge=0)] = 300
-    """Questions an arm answers one at a time on an otherwise idle engine, for its latency. To be
-    95 % sure of a p99 takes 299, of a p95 59."""
-    peer_questions: Annotated[int, Field(ge=0)] = 100
-    """The first held-out questions on which a single model reads a confident wrong peer."""
-    robustness: RobustnessConfig = RobustnessConfig()
-    ood: dict[OodName, OodConfig] = Field(default_factory=dict)
-    """Further sets of questions, by names of your choice; that of `tasks.ood_path` is `ood`."""
-
-    def changes(self, arm: str) -> list[tuple[Kind, float]]:
-        """Kinds and strengths of the changed questions that an arm answers."""
-        of = arm if arm in get_args(ArmName) else "student"
-        tried = not self.robustness.arms or of in self.robustness.arms
-        return self.robustness.cells if tried else []
-
-    @model_validator(mode="after")
-    def _own_names(self) -> "EvaluateConfig":
-        if unknown := sorted(set(self.robustness.arms) - set(self.arms)):
-            raise ValueError(f"robustness.arms: {unknown} are not among arms={list(self.arms)}")
-        if OOD in self.ood:
-            raise ValueError(f"ood.{OOD}: is the name of the set of tasks.ood_path")
-        return self
-
-    @model_validator(mode="after")
-    def _needed_arms(self) -> "EvaluateConfig":
-        missing = {"single", "debate", "student"} - set(self.arms)
-        if missing or len(set(self.arms)) < len(self.arms):
-            raise ValueError(
-                f"arms must name single, debate and student once each, got {list(self.arms)}"
-            )
-        return self
 
 
 class Config(Section):
@@ -124,7 +85,8 @@ class Config(Section):
     @property
     def own_models(self) -> tuple[str, ...]:
         """Names of the models that the run itself loads; those at endpoints are not among them."""
-        agents = (*self.debate.team, self.debate.judge)
+        teams = (self.debate, *self.evaluate.teams.values())
+        agents = [agent for team in teams for agent in (*team.team, team.judge)]
         named = [agent.model for agent in agents if agent.model and not agent.endpoint]
         return tuple(dict.fromkeys((self.model, *named)))
 
@@ -153,14 +115,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing or malformed, a key is unknown, a value is out of range.
     """
-    return parse_config(_read_yaml(Path(path)), overrides, source=str(path))
+    return parse_config(read_yaml(path), overrides, source=str(path))
 
 
 def parse_config(values: Mapping[str, Any], overrides: Sequence[str], source: str) -> Config:
     """Validate plain values plus dotted overrides; `source` names them in errors."""
-    merged = copy.deepcopy(dict(values))
-    for override in overrides:
-        _apply(merged, override)
+    merged = apply_overrides(values, overrides)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
@@ -168,7 +128,13 @@ def parse_config(values: Mapping[str, Any], overrides: Sequence[str], source: st
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, or holds something else.
+    """
+    path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
@@ -180,6 +146,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, got {type(values).__name__}")
     return values
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `values` in which every `section.key=value` is set.
+
+    Raises:
+        ConfigError: an override of another form.
+    """
+    merged = copy.deepcopy(dict(values))
+    for override in overrides:
+        _apply(merged, override)
+    return merged
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -207,11 +185,18 @@ def _explain(item: Any) -> str:
     if loc[0] in VARIANTS and loc[1:2] and loc[1] in VARIANTS[loc[0]]:
         # pydantic names the variant it tried
         variants = {**DEFAULT_VARIANTS, loc[0]: VARIANTS[loc[0]][loc.pop(1)]}
+    of_team = loc[:2] == ["evaluate", "teams"] and TEAMS.get(".".join(loc[3:4]))
+    if of_team:
+        loc.pop(3)
     key = ".".join(loc)
     if item["type"] == "extra_forbidden":
         known = _all_keys(Config, variants)
         if loc[:2] == ["engine", "models"]:
             known = _all_keys(ModelConfig, prefix=key.removesuffix(loc[-1]))
+        elif of_team:
+            known = _all_keys(of_team, prefix=f"{'.'.join(loc[:3])}.")
+        elif loc[:2] == ["evaluate", "endpoints"]:
+            known = _all_keys(AgentConfig, prefix=f"{'.'.join(loc[:3])}.")
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f", did you mean {near[0]!r}?" if near else ""
         return f"unknown key {key!r}{hint}"

@@ -1,20 +1,24 @@
-"""The held-out questions, answered by every arm: base arms once, and one arm for every student."""
+"""The held-out questions, answered by every arm: of the run's model, of students, of endpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
-from agentark_ray.config import EvaluateConfig
 from agentark_ray.debate_rows import light_rows
+from agentark_ray.evaluate.metrics import ratio
 from agentark_ray.evaluate.probes import PROBE_COLUMNS, probes
 from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, step_quality
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.tally import CHECK, PEER
+from agentark_ray.evaluate_config import GREEDY, EvaluateConfig
 from agentark_ray.model_card import write_model_card
 from agentark_ray.robustness_config import OOD, ood_kind, row_kind
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.step_scores import prm_scores
 from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
+from agentark_ray.traces.earlier import earlier, keep_asked
 from agentark_ray.traces.generate import trace_dataset
-from agentark_ray.traces.requests import Plan
+from agentark_ray.traces.requests import Plan, write_requests
+from agentark_ray.traces.samples import Budget, measure_budget
 from agentark_ray.types import Split
 from agentark_ray.workspace import Figures, Workspace, remote
 
@@ -26,19 +30,21 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
 
     What was answered before is not answered again.
     """
+    space, budget = _measured(space)
     folder, found = space.folder, [one for one in records(space.folder) if trained(one)]
-    base = [arm for arm in space.config.evaluate.arms if arm != OWN_ARM]
-    held = {"base": _hold(space, "base arms", space.model, base, "base")}
+    evaluate = space.config.evaluate
+    held = {"base": _hold(space, "base arms", space.model, evaluate.base_arms, "base")}
     for record in found:
         arm = arm_of(folder, record["name"])
-        model = folder.path("students", record["name"])
-        held[arm] = _hold(space, f"student {record['name']}", model, [arm], arm)
+        model, arms = folder.path("students", record["name"]), evaluate.student_arms(arm)
+        held[arm] = _hold(space, f"student {record['name']}", model, arms, arm)
+    for name, agent in evaluate.endpoints.items():
+        held[name] = _hold(space, f"endpoint {name}", str(agent.model), [name], name)
     generated = folder.stage("generate")
     assert generated is not None, "nothing was generated"
     names = [f"{TRANSCRIPTS}/{name}" for name in held]
     probed = probes(
-        light_rows([trace_dataset(folder, name) for name in names], PROBE_COLUMNS),
-        space.config.evaluate,
+        light_rows([trace_dataset(folder, name) for name in names], PROBE_COLUMNS), evaluate
     )
     summary = summarize(
         [trace_dataset(folder, name) for name in names],
@@ -54,12 +60,50 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
         quality[name]["prm"] = figures
     for arm, figures in summary["arms"].items():
         figures |= {"second_turn": probed.second_turn(arm), "steps": quality.get(arm)}
-    folder.write_json({**summary, "robustness": probed.robustness(), "ood": probed.ood()}, *SUMMARY)
+    found_too = {
+        "self_consistency": _at_budget(summary["arms"], evaluate, budget),
+        "robustness": probed.robustness(),
+        "ood": probed.ood(),
+        "transcripts": names,
+        "settings": space.config.snapshot()["evaluate"],
+    }
+    folder.write_json({**summary, **found_too}, *SUMMARY)
     for record in found:
         write_model_card(folder, record["name"])
     return {
         **{f"{name}_rows": figures["rows"] for name, figures in held.items()},
         "students": students_now(folder),
+    }
+
+
+def _measured(space: Workspace) -> tuple[Workspace, Budget | None]:
+    """The workspace with the number of samples that self-consistency votes over.
+
+    Raises:
+        ConfigError: it is to be measured, and there is no finished debate.
+    """
+    evaluate = space.config.evaluate
+    if "self_consistency" not in evaluate.arms or evaluate.self_consistency_samples:
+        return space, None
+    budget: Budget = remote(measure_budget, space.folder)
+    samples = {"self_consistency_samples": budget.samples}
+    update = {"evaluate": evaluate.model_copy(update=samples)}
+    return Workspace(space.config.model_copy(update=update), space.console), budget
+
+
+def _at_budget(
+    arms: Mapping[str, Figures], evaluate: EvaluateConfig, budget: Budget | None
+) -> Figures | None:
+    """How many answers self-consistency had and why, and what they cost beside the debate."""
+    if "self_consistency" not in arms:
+        return None
+    names = ("self_consistency", "debate")
+    spent, debate = (arms[name]["output_tokens_per_query"] for name in names)
+    return {
+        "samples": evaluate.self_consistency_samples,
+        "measured": asdict(budget) if budget else None,
+        "output_tokens_per_query": spent,
+        "share_of_debate": ratio(spent, debate),
     }
 
 
@@ -84,9 +128,18 @@ def students_now(folder: RunFolder) -> dict[str, str]:
 def _hold(
     space: Workspace, title: str, model: str, arms: Sequence[str], name: str
 ) -> dict[str, int]:
-    ood = [name for name in space.folder.stage("questions") or () if name.startswith(OOD)]
-    plans = plans_for(arms, space.config.evaluate, ood)
-    return space.debates(title, model, Split.EVAL, plans, name, f"{TRANSCRIPTS}/{name}")
+    folder, config, out = space.folder, space.config, f"{TRANSCRIPTS}/{name}"
+    ood = [name for name in folder.stage("questions") or () if name.startswith(OOD)]
+    plans = plans_for(arms, config.evaluate, ood)
+    total = remote(write_requests, folder, config, model, Split.EVAL, plans, name)
+    moved = remote(keep_asked, folder, name, out)
+    if any(moved.values()):
+        place = folder.path(earlier(out))
+        space.say(
+            f"  {title}: {moved['aside']:,} answers that are not asked for set aside in {place},"
+            f" {moved['back']:,} brought back"
+        )
+    return space.hold(title, model, {plan.arm for plan in plans}, name, out, total)
 
 
 def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -> list[Plan]:
@@ -94,10 +147,13 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
 
     Single models also check themselves and hear a wrong peer. `ood` are the sets, by their files.
     """
-    alone = [arm for arm in arms if arm not in ("self_consistency", "debate")]
+    sampled = [arm for arm in arms if not arm.endswith(GREEDY)]
+    several = ("self_consistency", "debate", *config.teams)
+    alone = [arm for arm in sampled if arm not in several]
     probe = config.latency_queries
     return [
-        *(Plan(arm=arm) for arm in (*arms, *(f"{arm}{CHECK}" for arm in alone))),
+        *(Plan(arm=arm, samples=config.samples if arm in sampled else 1) for arm in arms),
+        *(Plan(arm=f"{arm}{CHECK}") for arm in alone),
         *(Plan(arm=f"{arm}{PEER}", limit=config.peer_questions) for arm in alone),
         *(
             Plan(arm=arm, kind=row_kind(*cell), limit=config.robustness.questions)
@@ -109,5 +165,5 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
             for arm in arms
             for name in ood
         ),
-        *(Plan(arm=arm, kind="latency", limit=probe) for arm in arms if probe),
+        *(Plan(arm=arm, kind="latency", limit=probe) for arm in sampled if probe),
     ]

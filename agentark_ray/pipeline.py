@@ -33,6 +33,7 @@ from agentark_ray.types import Split
 from agentark_ray.workspace import RAY_CPUS, Figures, Workspace, remote
 
 BYTES_A_TURN = 2_000
+MAY_DIFFER = ("evaluate.",)  # what a later evaluation may have of its own
 
 
 class Run(Workspace):
@@ -106,12 +107,16 @@ def evaluate_again(
         ConfigError: what the user has to mend; nothing has been started.
     """
     config = run_config(folder, overrides)
-    check_overrides(folder, config)
+    check_overrides(folder, config, MAY_DIFFER)
+    if config.evaluate.ood != run_config(folder).evaluate.ood:
+        raise ConfigError("evaluate.ood: a run stores its questions when it begins")
     run = Run(config, console)
     local_models(config, run.model)
     if folder.stage("generate") is None:
         raise ConfigError(f"{folder.uri}: its traces are not finished; there is no student yet")
     there = [record["name"] for record in records(folder) if trained(record)]
+    if taken := sorted(set(there) & set(config.evaluate.given_names)):
+        raise ConfigError(f"evaluate: {taken} are names of students; choose other names for arms")
     if student is not None:
         if student not in there:
             raise ConfigError(

@@ -13,6 +13,7 @@ from agentark_ray.distill.embeddings import embeddings_missing
 from agentark_ray.label_rows import fingerprint, trace_files
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import TRANSCRIPTS, Record, arm_of, check_name, open_record
+from agentark_ray.traces.earlier import earlier
 from agentark_ray.train.launch import start_progress, train_model
 from agentark_ray.train.objective import loss_curve
 from agentark_ray.train.tracking import check_trackers
@@ -26,7 +27,7 @@ class Student(Workspace):
         self, config: Config, console: Console, name: str, parent: str | None = None
     ) -> None:
         super().__init__(config, console)
-        self.name = check_name(name)
+        self.name = check_name(name, config)
         self.parent = parent
 
     def check(self) -> None:
@@ -112,5 +113,5 @@ def training_figures(curve: Sequence[Mapping[str, Any]]) -> Figures:
 def forget_answers(student: Student) -> None:
     """Answers of a model that was here before are not those of this one."""
     arm = arm_of(student.folder, student.name)
-    student.folder.remove(TRANSCRIPTS, arm)
-    student.folder.remove(TRANSCRIPTS, f"{arm}_checkpoint")
+    for name in (arm, f"{arm}_checkpoint", earlier(arm)):
+        student.folder.remove(TRANSCRIPTS, name)

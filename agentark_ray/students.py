@@ -11,7 +11,6 @@ distill`, and answer as arms of their names. A name belongs to one configuration
 does.
 """
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from pyarrow import fs
 
 from agentark_ray.config import Config, ConfigError, parse_config, stable_hash
+from agentark_ray.evaluate_config import check_arm_name
 from agentark_ray.run_folder import RunFolder, changes, versions
 from agentark_ray.strategy import StrategyConfig
 
@@ -27,20 +27,19 @@ Record = dict[str, Any]
 OWN_ARM = "student"
 TRANSCRIPTS = "eval/transcripts"  # of every arm, in folders by their names
 MAY_DIFFER = ("distill.", "train.")  # what a student may have of its own
-# Names of arms, and of requests that are no student's.
-RESERVED = ("single", "self_consistency", "debate", OWN_ARM, "base", "train", "samples")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, config: Config) -> str:
     """The name.
 
     Raises:
         ConfigError: it cannot be a student's.
     """
-    if not _NAME.fullmatch(name) or name.endswith(("_check", "_peer", "-prm", ".json")):
-        raise ConfigError(f"--name {name!r}: expected up to 64 letters, digits and ._-")
-    if name in RESERVED:
+    try:
+        check_arm_name(name)
+    except ValueError as error:
+        raise ConfigError(f"--name {error}") from None
+    if name in config.evaluate.given_names:
         raise ConfigError(f"--name {name!r}: is the name of an arm; choose another one")
     return name
 

@@ -10,18 +10,27 @@ from agentark_ray.debate.protocols.peer import Peer
 from agentark_ray.debate.protocols.rounds import Rounds
 from agentark_ray.debate.protocols.verify import Verify
 from agentark_ray.debate.talk import DebateProtocol
-from agentark_ray.team import AgentConfig, Speakers
+from agentark_ray.evaluate_config import GREEDY
+from agentark_ray.team import AgentConfig, Speakers, TeamConfig
 from agentark_ray.types import ModelRef, Role, Sampling, Speaker
+
+ANYBODY = AgentConfig()  # the arm's model, without persona
 
 
 def arm_protocol(config: Config, arm: str) -> DebateProtocol:
     """The protocol an arm answers by: `debate` is the team of the config, others are baselines.
 
-    Any other name is a student's: it answers alone, as NAME_check checks its own answer, and as
-    NAME_peer reads a wrong one.
+    Any other name is that of a team or an endpoint of `evaluate`, or else a student's. Who is no
+    team answers alone, as NAME_check checks its own answer, as NAME_peer reads a wrong one, and as
+    NAME_greedy says what is most likely.
     """
-    alone = next((PROBES[end] for end in PROBES if arm.endswith(end)), _single)
-    return ARMS.get(arm, alone)(config)
+    if arm in ARMS:
+        return ARMS[arm](config)
+    if arm in config.evaluate.teams:
+        return _team(config, config.evaluate.teams[arm])
+    end = next((end for end in ALONE if arm.endswith(end)), "")
+    agent = config.evaluate.endpoints.get(arm.removesuffix(end), ANYBODY)
+    return ALONE.get(end, _single)(config, agent)
 
 
 def generation_hash(config: Config, model: str, arm: str) -> str:
@@ -69,6 +78,10 @@ def _speakers(team: Speakers, *roles: Role) -> tuple[Speaker, ...]:
     )
 
 
+def _team(config: Config, team: TeamConfig) -> DebateProtocol:
+    return PROTOCOLS[team.protocol](config.model_copy(update={"debate": team}))
+
+
 def _debate(config: Config) -> Rounds:
     """Of a DebateConfig, or of a SelfConsistencyConfig: one round of it."""
     team: Any = config.debate
@@ -96,10 +109,13 @@ def _verify(config: Config) -> Verify:
     return Verify(speakers=speakers, rounds=team.rounds, too_long=team.too_long)
 
 
-def _alone(config: Config, agents: int, rounds: int = 1, layout: str = "paper") -> Rounds:
-    """The arm's model without team and personas, answering `agents` times."""
+def _alone(
+    config: Config, agents: int, agent: AgentConfig, rounds: int = 1, layout: str = "paper"
+) -> Rounds:
+    """One agent, by default the arm's model without persona, answering `agents` times."""
     shared = {"temperature", "top_p", "max_tokens", "too_long"}
-    alone = Speakers.model_validate(config.debate.model_dump(include=shared))
+    said = config.debate.model_dump(include=shared)
+    alone = Speakers.model_validate({**said, "team": (agent,)})
     return Rounds(
         speakers=_speakers(alone, *[Role.AGENT] * agents),
         agents=agents,
@@ -110,17 +126,26 @@ def _alone(config: Config, agents: int, rounds: int = 1, layout: str = "paper") 
     )
 
 
-def _single(config: Config) -> Rounds:
-    return _alone(config, agents=1)
+def _single(config: Config, agent: AgentConfig = ANYBODY) -> Rounds:
+    return _alone(config, 1, agent)
 
 
-def _check(config: Config) -> Rounds:
-    return _alone(config, agents=1, rounds=2, layout="check")
+def _greedy(config: Config, agent: AgentConfig) -> Rounds:
+    return _single(config, agent.model_copy(update={"temperature": 0.0, "top_p": 1.0}))
 
 
-def _peer(config: Config) -> Peer:
-    single = _single(config)
+def _check(config: Config, agent: AgentConfig) -> Rounds:
+    return _alone(config, 1, agent, rounds=2, layout="check")
+
+
+def _peer(config: Config, agent: AgentConfig) -> Peer:
+    single = _single(config, agent)
     return Peer(speakers=single.speakers, too_long=single.too_long, seed=config.seed)
+
+
+def _self_consistency(config: Config) -> Rounds:
+    samples = config.evaluate.self_consistency_samples or config.debate.samples
+    return _alone(config, samples, ANYBODY)
 
 
 PROTOCOLS: dict[str, Callable[[Config], DebateProtocol]] = {
@@ -128,11 +153,15 @@ PROTOCOLS: dict[str, Callable[[Config], DebateProtocol]] = {
     "judged": _judged,
     "verify": _verify,
     "self_consistency": _debate,
-    "single": _single,
+    "single": lambda config: _single(config, (*config.debate.team, ANYBODY)[0]),
 }
-PROBES: dict[str, Callable[[Config], DebateProtocol]] = {"_check": _check, "_peer": _peer}
+ALONE: dict[str, Callable[[Config, AgentConfig], DebateProtocol]] = {
+    "_check": _check,
+    "_peer": _peer,
+    GREEDY: _greedy,
+}
 ARMS: dict[str, Callable[[Config], DebateProtocol]] = {
     "single": _single,
-    "self_consistency": lambda config: _alone(config, agents=config.debate.samples),
+    "self_consistency": _self_consistency,
     "debate": lambda config: PROTOCOLS[config.debate.protocol](config),
 }

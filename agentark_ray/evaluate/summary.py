@@ -18,10 +18,10 @@ from agentark_ray.evaluate.paired import Pair, interval, mcnemar, pair_of
 from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
+from agentark_ray.evaluate_config import ARMS
 from agentark_ray.gates_config import HELD_OUT, GatesConfig
 
 T = TypeVar("T")
-ARMS = ("single", "self_consistency", "debate", STUDENT)  # the order in which arms are shown
 
 
 def summarize(
@@ -86,7 +86,7 @@ def summarize(
 
 
 def _ordered(tallies: Mapping[str, Tally]) -> dict[str, Tally]:
-    """Arms with main rows, known ones first."""
+    """Arms with main rows, those of EvaluateConfig.arms first."""
     known = [name for name in ARMS if name in tallies]
     names = known + sorted(tallies.keys() - set(ARMS))
     return {name: tallies[name] for name in names if tallies[name].answers}

@@ -110,13 +110,14 @@ def drop_unfinished(folder: RunFolder, out: str) -> None:
     A full disk and a killed driver leave such files, whole or in part; the next run holds their
     debates again.
     """
-    committed = {name.removesuffix(".parquet") for name in _names(folder, f"{out}_checkpoint")}
-    for name in _names(folder, out):
+    committed = {name.removesuffix(".parquet") for name in file_names(folder, f"{out}_checkpoint")}
+    for name in file_names(folder, out):
         if name.rpartition("-")[0] not in committed:  # a block's files: block-0.parquet, ...
             folder.filesystem.delete_file(folder.inner(out, name))
 
 
-def _names(folder: RunFolder, out: str) -> list[str]:
+def file_names(folder: RunFolder, out: str) -> list[str]:
+    """Names of the files in a folder; none if it is not there."""
     selector = fs.FileSelector(folder.inner(out), allow_not_found=True)
     return [info.base_name for info in folder.filesystem.get_file_info(selector)]
 
@@ -134,11 +135,24 @@ def drop_doubles(folder: RunFolder, out: str, key: str = "debate_id") -> int:
     for path, doubled in rows.items():
         table = pq.read_table(path, filesystem=folder.filesystem)
         kept = table.filter(pa.array(i not in doubled for i in range(table.num_rows)))
-        parent, name = path.rsplit("/", 1)
-        pending = f"{parent}/_{name}"  # the underscore hides it from readers of the folder
-        pq.write_table(kept, pending, filesystem=folder.filesystem, compression="zstd")
-        folder.filesystem.move(pending, path)
+        replace_file(folder, path, kept)
     return sum(map(len, rows.values()))
+
+
+def replace_file(folder: RunFolder, path: str, table: pa.Table) -> None:
+    """Write a Parquet file, whole or not at all, in place of what is there."""
+    parent, name = path.rsplit("/", 1)
+    pending = f"{parent}/_{name}"  # the underscore hides it from readers of the folder
+    pq.write_table(table, pending, filesystem=folder.filesystem, compression="zstd")
+    folder.filesystem.move(pending, path)
+
+
+def stored_ids(folder: RunFolder, out: str) -> set[str]:
+    """The ids of all rows of a file or folder, in memory; none if it is not there."""
+    if not folder.exists(out):
+        return set()
+    found = trace_dataset(folder, out).to_table(columns=["debate_id"])
+    return set(found["debate_id"].to_pylist())
 
 
 def _places(folder: RunFolder, out: str, key: str) -> Iterator[tuple[str, tuple[str, int]]]:

@@ -155,6 +155,7 @@ class Plan:
     # main, latency (alone on an idle engine), or one of robustness_config.row_kind and ood_kind
     kind: str = "main"
     limit: int | None = None  # first questions only
+    samples: int = 1  # debates on a question, as replicas
     questions: str | None = None  # a file of questions/ that is not the split's
 
 
@@ -188,7 +189,8 @@ def _requests(
         asked = perturb(row_question(row), *cell, config.seed) if cell else None
         if cell is None or asked is not None:
             own = question_row(asked) if asked else row
-            yield index, request_row(own, config_hash, plan.arm, plan.kind)
+            for replica in range(plan.samples):
+                yield index, request_row(own, config_hash, plan.arm, plan.kind, replica)
 
 
 def request_row(

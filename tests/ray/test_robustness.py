@@ -26,6 +26,8 @@ def test_all_arms_answer_changed_questions(tmp_path: Path, gsm8k_file: Any) -> N
         tmp_path,
         gsm8k_file(60),
         "tasks.eval_fraction=0.4",
+        "evaluate.arms=[single, self_consistency, debate, student]",
+        "evaluate.self_consistency_samples=3",
         "evaluate.latency_queries=1",
         "evaluate.peer_questions=6",
         "evaluate.robustness.questions=9",

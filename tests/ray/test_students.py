@@ -98,14 +98,12 @@ def test_students_of_all_kinds_share_the_traces(
     figures = answer(space)
     assert list(figures["students"]) == ["rsft", "rft", "rsft-da"]
     summary = folder.read_json(*SUMMARY)
-    names = ["single", "self_consistency", "debate", "student", "rft", "rsft-da"]
+    students = ["student", "student_greedy", "rft", "rft_greedy", "rsft-da", "rsft-da_greedy"]
+    names = ["single", "single_greedy", "self_consistency", "debate", *students]
     assert (list(summary["arms"]), summary["student"]) == (names, "student")
     assert {arm["n"] for arm in summary["arms"].values()} == {QUESTIONS - traces}
-    assert all(
-        summary["arms"][name]["self_correction"]
-        for name in names
-        if name != "debate" and name != "self_consistency"
-    )
+    corrected = {name for name in names if summary["arms"][name]["self_correction"]}
+    assert corrected >= {"single", "student", "rft", "rsft-da"}
     assert "## Evaluation" in Path(folder.path("students", "rft", "README.md")).read_text()
 
     before = dataset.dataset(folder.inner("eval/transcripts/rft")).files

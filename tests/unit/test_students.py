@@ -23,6 +23,9 @@ from agentark_ray.students import (
     trained,
 )
 
+NAMED = parse_config(
+    {"evaluate": {"endpoints": {"gpt": {"endpoint": "http://x/v1", "model": "m"}}}}, (), "test"
+)
 TRAINED = {"steps": 12, "first_loss": 2.5, "last_loss": 0.25, "seconds": 3.0}
 
 
@@ -86,10 +89,12 @@ def test_where_and_how_fast_may_differ_in_an_evaluation_but_nothing_else(tmp_pat
         check_overrides(folder, run_config(folder, ["train.lr=0.01"]))
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../x", "da_check", "debate", "student", "x.json"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "../x", "da_check", "debate", "student", "x.json", "gpt", "x_greedy"]
+)
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(ConfigError, match="--name"):
-        check_name(name)
+        check_name(name, NAMED)
 
 
 def test_a_name_belongs_to_one_config(tmp_path: Path) -> None:
@@ -199,7 +204,8 @@ def test_a_model_card_has_the_evaluation_once_there_is_one(tmp_path: Path) -> No
         (("distill", "RUN", "--strategy", "da", "--from", "x"), "--from 'x': no trained student"),
         (("distill", "RUN/none"), "no run folder (manifest.json is missing)"),
         (("evaluate", "RUN", "--student", "x"), "--student 'x': no trained student"),
-        (("evaluate", "RUN", "gates.p95_ms=1"), "gates.p95_ms: 80.0 -> 1.0"),
+        (("evaluate", "RUN", "gates.p95_ms=1"), "gates.p95_ms: 80.0 -> 1.0: only evaluate.* and"),
+        (("evaluate", "RUN", "evaluate.ood={x: {task: arithmetic}}"), "stores its questions"),
     ],
 )
 def test_errors_before_anything_starts(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
@@ -207,6 +213,13 @@ def test_errors_before_anything_starts(tmp_path: Path, args: tuple[str, ...], wo
     done = cli(*(arg.replace("RUN", folder.uri) for arg in args))
     assert done.exit_code == 2
     assert words in done.stderr
+
+
+def test_an_arm_may_not_have_the_name_of_a_student(tmp_path: Path) -> None:
+    folder = run_of(tmp_path, "model=tiny")
+    make(folder, "da", run_config(folder, (), "da"))
+    done = cli("evaluate", folder.uri, "evaluate.teams={da: {}}")
+    assert (done.exit_code, "['da'] are names of students" in done.stderr) == (2, True)
 
 
 def test_a_run_without_traces_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""An evaluation with greedy arms, replicas, a further team and an endpoint, on a real cluster."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pyarrow import dataset
+from rich.console import Console
+
+from agentark_ray.config import parse_config
+from agentark_ray.evaluation import SUMMARY, answer
+from agentark_ray.pipeline import Run, generate, questions
+from agentark_ray.run_folder import RunFolder
+from tests.ray.helpers import values_for
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
+TEAM = "evaluate.teams={trio: {protocol: verify, verifiers: 2}}"
+
+
+class Server:
+    """Answers 42 to everything, in a thread of its own; counts the requests."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "big", "object": "model"}]})
+
+    async def chat(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        self.keys.add(request.headers.get("Authorization"))
+        message = {"role": "assistant", "content": "It is \\boxed{42}"}
+        return web.json_response(
+            {
+                **{"id": "c", "object": "chat.completion", "created": 1, "model": "big"},
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
+            }
+        )
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.add_routes([web.get("/v1/models", self.models)])
+        app.add_routes([web.post("/v1/chat/completions", self.chat)])
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    found.start()
+    yield found
+    found.stop()
+
+
+def counts(folder: RunFolder, name: str) -> Counter[tuple[str, str, int]]:
+    rows = dataset.dataset(folder.inner("eval/transcripts", name)).to_table().to_pylist()
+    return Counter((row["arm"], row["kind"], row["replica"]) for row in rows)
+
+
+def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: Server) -> None:
+    values = values_for(
+        tmp_path,
+        gsm8k_file(30),
+        "engine.rows_per_block=32",
+        "engine.in_flight=64",
+        "tasks.eval_fraction=0.3",
+        "evaluate.latency_queries=1",
+        "evaluate.peer_questions=2",
+        "evaluate.robustness={questions: 3, kinds: {typos: [0.5]}}",
+    )
+
+    def run_with(*overrides: str) -> Run:
+        return Run(parse_config({}, [*values, *overrides], "test"), Console(stderr=True))
+
+    run = run_with()
+    run.folder.open(run.config, run.model)
+    for stage in (questions, generate):
+        run.folder.finish_stage(stage.__name__, stage(run))
+    asked = run.finished("questions")["eval"]
+    endpoint = f"evaluate.endpoints={{big: {{endpoint: '{server.url}', model: big}}}}"
+    more = run_with("evaluate.samples=2", TEAM, endpoint)
+    answer(more)
+
+    base = counts(run.folder, "base")
+    for arm in ("single", "self_consistency", "debate", "trio"):
+        assert [base.pop((arm, "main", replica)) for replica in (0, 1)] == [asked, asked], arm
+        assert (base.pop((arm, "latency", 0)), base.pop((arm, "changed:typos:0.5", 0))) == (1, 3)
+    assert base.pop(("single_greedy", "changed:typos:0.5", 0)) == 3
+    assert base == {
+        ("single_greedy", "main", 0): asked,
+        ("single_check", "main", 0): asked,
+        ("single_peer", "main", 0): 2,
+    }
+    own = counts(run.folder, "big")
+    assert own == {
+        **{("big", "main", replica): asked for replica in (0, 1)},
+        **{("big", "changed:typos:0.5", 0): 3, ("big", "latency", 0): 1},
+        **{("big_check", "main", 0): asked, ("big_peer", "main", 0): 2},
+    }
+    summary = run.folder.read_json(*SUMMARY)
+    names = ["single", "single_greedy", "self_consistency", "debate", "big", "trio"]
+    assert list(summary["arms"]) == names
+    big = summary["arms"]["big"]
+    assert (big["accuracy"], big["n"], big["questions"]) == (1.0, 2 * asked, asked)
+    assert big["output_tokens_per_query"] == 4.0
+    assert summary["arms"]["single_greedy"]["n"] == asked
+    assert summary["arms"]["single_greedy"]["latency_ms"]["n"] == 0
+    assert summary["mcnemar"]["big"]["pairs"] == asked
+    assert summary["robustness"]["big"]["typos"]["0.5"]["right_clean"] == 3
+
+    voted = summary["self_consistency"]
+    cost = voted["measured"]
+    assert voted["samples"] == round(cost["debate_tokens"] / cost["answer_tokens"]) > 3
+    spent = {name: arm["output_tokens_per_query"] for name, arm in summary["arms"].items()}
+    share = spent["self_consistency"] / spent["debate"]
+    assert voted["share_of_debate"] == pytest.approx(share)
+    assert 0.7 < voted["share_of_debate"] < 1.4
+    assert summary["settings"]["samples"] == 2
+    assert server.keys == {"Bearer none"}
+    assert {request["model"] for request in server.asked} == {"big"}
+
+    before = len(server.asked)
+    answer(more)  # nothing is answered again
+    assert (len(server.asked), counts(run.folder, "big")) == (before, own)
+
+    answer(run)  # other settings: what they do not ask for is set aside
+    fewer = counts(run.folder, "base")
+    assert {key for key in fewer if key[2] or key[0] == "trio"} == set()
+    assert list(run.folder.read_json(*SUMMARY)["arms"]) == names[:4]
+    assert len(counts(run.folder, "base_earlier")) == 7  # replicas of three arms, trio's four
+
+    files = dataset.dataset(run.folder.inner("eval/transcripts/big")).files
+    answer(more)  # and comes back
+    assert dataset.dataset(run.folder.inner("eval/transcripts/big")).files == files
+    assert len(server.asked) == before
+    assert run.folder.read_json(*SUMMARY)["arms"] == summary["arms"]
