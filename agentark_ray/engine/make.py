@@ -20,12 +20,14 @@ from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
 
 def local_models(config: Config, model: str) -> dict[str, str]:
-    """Name -> folder or Hugging Face id of every model of the debate that the run itself loads.
+    """Name -> folder or Hugging Face id of every model of a debate that the run itself loads.
 
     Raises:
         ConfigError: a model's folder is not there or not whole.
     """
-    refs = refs_of(config, arm_protocol(config, "debate").speakers, model)
+    teams = [arm_protocol(config, arm) for arm in ("debate", *config.evaluate.teams)]
+    speakers = [speaker for team in teams for speaker in team.speakers]
+    refs = refs_of(config, speakers, model)
     return {ref.name: resolve_model(ref.name) for ref in refs if not ref.endpoint}
 
 
