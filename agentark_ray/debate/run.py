@@ -6,22 +6,26 @@ debate become data; EngineDead and cancellation propagate.
 
 import time
 
-from agentark_ray.debate.talk import DebateProtocol, Outcome, Talk
+from agentark_ray.debate.talk import DebateProtocol, Observe, Outcome, Talk, nobody
 from agentark_ray.engine.base import EngineDead, Generate, PromptTooLong
 from agentark_ray.grading.base import Grader
 from agentark_ray.types import Debate, DebateStatus, Question
 
 
 async def run_debate(
-    question: Question, protocol: DebateProtocol, generate: Generate, grader: Grader
+    question: Question,
+    protocol: DebateProtocol,
+    generate: Generate,
+    grader: Grader,
+    observe: Observe = nobody,
 ) -> Debate:
-    """Hold the debate as its protocol says.
+    """Hold the debate as its protocol says, and tell `observe` every turn and count.
 
     Raises:
         EngineDead: the engine is gone; nothing is known about this question.
     """
     started = time.perf_counter()
-    talk = Talk(question, protocol, generate, grader)
+    talk = Talk(question, protocol, generate, grader, observe)
     error: BaseException | None = None
     outcome: Outcome | None = None
     try:

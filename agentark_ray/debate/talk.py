@@ -13,6 +13,12 @@ from agentark_ray.types import Message, Question, Speaker, StopReason, Turn, Ver
 
 # Messages of a turn with the oldest n rounds left out.
 Prompt = Callable[[int], list[Message]]
+# Is told every turn as soon as it is said, and every count.
+Observe = Callable[[Turn | Vote], None]
+
+
+def nobody(told: Turn | Vote) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,12 @@ class Talk:
     """One debate while it is held. `turns` and `votes` keep what was said before a failure."""
 
     def __init__(
-        self, question: Question, protocol: DebateProtocol, generate: Generate, grader: Grader
+        self,
+        question: Question,
+        protocol: DebateProtocol,
+        generate: Generate,
+        grader: Grader,
+        observe: Observe = nobody,
     ) -> None:
         self.question = question
         self.grader = grader
@@ -53,6 +64,7 @@ class Talk:
         self.votes: list[Vote] = []
         self._protocol = protocol
         self._generate = generate
+        self._observe = observe
         self._verdicts: dict[str | None, Verdict | None] = {}
         self._equal: dict[frozenset[str], bool] = {}
 
@@ -106,6 +118,7 @@ class Talk:
         self.votes.append(
             Vote(round=round_, answer=answer, count=count, agents=len(answers_A), verdict=verdict)
         )
+        self._observe(self.votes[-1])
         return self.votes[-1]
 
     async def _turn(self, round_: int, agent: int, prompt: Prompt, rounds: int) -> Turn:
@@ -123,7 +136,7 @@ class Talk:
                 answer, verdict = await asyncio.to_thread(self._grade, completion.text)
             else:
                 answer, verdict = self._grade(completion.text)
-            return Turn(
+            turn = Turn(
                 agent=agent,
                 role=speaker.role,
                 round=round_,
@@ -132,6 +145,8 @@ class Talk:
                 answer=answer,
                 verdict=verdict,
             )
+            self._observe(turn)
+            return turn
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _grade(self, text: str) -> tuple[str | None, Verdict | None]:

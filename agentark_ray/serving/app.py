@@ -1,0 +1,83 @@
+"""The application: engines, teams, recorder and ingress, put together from a run folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import serve
+from ray.serve.deployment import Application
+from ray.serve.llm import build_llm_deployment
+
+from agentark_ray.serving.config import AUTO, ServeConfig, parse_serve_config, user_config
+from agentark_ray.serving.engines import llm_config, serve_options
+from agentark_ray.serving.ingress import ingress_class
+from agentark_ray.serving.keys import ApiKey, load_keys
+from agentark_ray.serving.parts import Parts, read_parts
+from agentark_ray.serving.records import Recorder
+from agentark_ray.serving.team import DebateServer, HybridServer
+
+
+def build(args: Mapping[str, Any]) -> Application:
+    """A Ray Serve application, for `serve run`, `serve deploy` and `agentark serve`.
+
+    Args:
+        args: the keys of ServeConfig; `api_keys`, if given, are those of `keys` already read.
+
+    Raises:
+        ConfigError: what the user has to mend.
+    """
+    values = dict(args)
+    keys = values.pop("api_keys", None)
+    settings = parse_serve_config(values, "args")
+    found = load_keys(settings.keys) if keys is None else [ApiKey.model_validate(k) for k in keys]
+    return application(settings, read_parts(settings), found)
+
+
+def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> Application:
+    """The deployments that the settings ask for. Ray must be up."""
+    pools, limits, config = settings.pools, settings.limits, parts.config
+    student = parts.student_ref
+    engines: dict[str, Any] = {}
+    if "student" in settings.engines:
+        made = llm_config(config, student, "student", pools.student, limits)
+        engines["student"] = build_llm_deployment(made)
+    base: dict[str, tuple[Any, str]] = {}
+    for ref, name in parts.base.items():
+        made = llm_config(config, ref, name, pools.base, limits)
+        base[ref.name] = build_llm_deployment(made), name
+    if base:
+        engines["base"] = base[config.model][0]
+    teams: dict[str, Any] = {}
+    if {"debate", "hybrid"} & set(settings.models):
+        teams["debate"] = serve.deployment(
+            DebateServer, name="debate", **serve_options(pools.debate)
+        ).bind(config, base, limits)
+    if "hybrid" in settings.models:
+        teams["hybrid"] = serve.deployment(
+            HybridServer, name="hybrid", **serve_options(pools.hybrid)
+        ).bind(
+            config,
+            student.name,
+            {student.name: (engines["student"], "student")},
+            teams["debate"],
+            parts.threshold,
+            limits,
+        )
+    recorder = serve.deployment(Recorder, name="recorder", num_replicas=1).bind(
+        settings.records or parts.folder.path("served")
+    )
+    return serve.deployment(
+        ingress_class(settings, keys),
+        name="ingress",
+        user_config=user_config(settings),
+        **serve_options(pools.ingress),
+    ).bind(
+        engines={arm: handle for arm, handle in engines.items() if arm in settings.models},
+        teams={arm: handle for arm, handle in teams.items() if arm in settings.models},
+        models=(AUTO, *settings.models),
+        recorder=recorder,
+        settings=settings,
+        task=config.tasks.name,
+        student=parts.student,
+        max_tokens=min(config.debate.max_tokens, limits.max_tokens),
+        prices=config.prices.tokens,
+    )

@@ -1,0 +1,248 @@
+"""The engines behind the application: Ray Serve LLM deployments, and how a debate asks them."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from openai.types.chat import ChatCompletion
+from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
+from ray.serve.handle import DeploymentHandle
+from ray.serve.llm import LLMConfig
+from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+from agentark_ray.config import Config
+from agentark_ray.engine.base import Engine, Generate, PromptTooLong, RequestRefused
+from agentark_ray.engine.chat import completion_of, one_of
+from agentark_ray.engine.make import make_engine
+from agentark_ray.engine.settings import gpus_of, ref_of, settings_of
+from agentark_ray.models import resolve_model
+from agentark_ray.serving.config import LimitsConfig, PoolConfig
+from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
+
+LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError)  # a replica; another may answer
+WATCH_S = 1.0  # between looks at the engine
+CPU_BLOCK_SIZE = 32
+TOO_LONG = "context length"  # as vLLM says it
+
+
+class EngineServer(LLMServer):
+    """Ray Serve LLM's server, which ends with its engine.
+
+    Serve looks after a replica every 10 s and replaces it after three failures; until then each
+    request would fail. A replica whose process has ended is replaced at once.
+    """
+
+    async def start(self) -> None:
+        """Start the engine, and watch it."""
+        await super().start()
+        self._watch = asyncio.create_task(self._until_dead())
+
+    async def _until_dead(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                await self.check_health()
+            except Exception:
+                os._exit(1)
+
+
+def serve_options(pool: PoolConfig) -> dict[str, Any]:
+    """The options of a Ray Serve deployment for a pool of replicas."""
+    return {
+        "max_ongoing_requests": pool.max_ongoing,
+        "max_queued_requests": pool.max_queued,
+        "graceful_shutdown_timeout_s": pool.drain_s,
+        "graceful_shutdown_wait_loop_s": 1.0,
+        "health_check_period_s": 5.0,
+        "health_check_timeout_s": 30.0,
+        "autoscaling_config": {
+            "min_replicas": pool.min_replicas,
+            "max_replicas": pool.max_replicas,
+            "initial_replicas": pool.min_replicas,
+            "target_ongoing_requests": pool.target_ongoing,
+            "downscale_delay_s": pool.idle_s,
+        },
+    }
+
+
+def llm_config(
+    config: Config, ref: ModelRef, name: str, pool: PoolConfig, limits: LimitsConfig
+) -> LLMConfig:
+    """Ray Serve LLM's configuration of one model, with the engine settings of the run.
+
+    Args:
+        config: of the run.
+        ref: the model; a student's is its folder.
+        name: the model's name in the application.
+        pool: how many replicas.
+        limits: how tokens are batched in streams.
+    """
+    engine, gpus = settings_of(config, ref), gpus_of(config, ref)
+    kwargs: dict[str, Any] = {
+        "max_model_len": engine.max_model_len,
+        "seed": config.seed,
+        "enable_prefix_caching": True,
+        "trust_remote_code": engine.trust_remote_code,
+        "enable_prompt_tokens_details": True,
+    }
+    if gpus:
+        kwargs |= {
+            "tensor_parallel_size": gpus,
+            "gpu_memory_utilization": engine.gpu_memory_utilization,
+        }
+    else:
+        kwargs |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
+    options = serve_options(pool)
+    if pool.max_replicas > 1:
+        # The prompts of one debate begin alike: send them where their beginning is cached.
+        options["request_router_config"] = {
+            "request_router_class": "ray.serve.llm.request_router.PrefixCacheAffinityRouter",
+            "request_router_kwargs": {"imbalanced_threshold": max(1, pool.target_ongoing // 2)},
+        }
+    return LLMConfig(
+        model_loading_config={"model_id": name, "model_source": resolve_model(ref.name)},
+        engine_kwargs=kwargs,
+        deployment_config=options,
+        placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
+        runtime_env={"env_vars": _environment(engine.cpu_kv_cache_gib)},
+        experimental_configs={"stream_batching_interval_ms": limits.stream_batch_ms},
+        server_cls=EngineServer,
+    )
+
+
+def _environment(cpu_kv_cache_gib: int) -> dict[str, str]:
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+class EngineUnavailable(RuntimeError):
+    """No replica of an engine could answer; asking again later may help."""
+
+
+class HandleEngine:
+    """An engine that is a deployment of the application.
+
+    Args:
+        handle: to a deployment of EngineServer.
+        name: the model's name there.
+        timeout_s: deadline of a completion.
+        retries: further attempts when the replica that was asked is lost.
+    """
+
+    def __init__(
+        self, handle: DeploymentHandle, *, name: str, timeout_s: float, retries: int
+    ) -> None:
+        self._chat = handle.options(stream=True).chat
+        self._name = name
+        self._timeout_s = timeout_s
+        self._retries = retries
+
+    async def start(self) -> None:
+        """Serve starts the deployment."""
+
+    def stop(self) -> None:
+        """Serve stops it."""
+
+    async def __call__(
+        self, agent: int, messages: Sequence[Message], sampling: Sampling
+    ) -> Completion:
+        """One completion, with its mean log-probability.
+
+        Raises:
+            PromptTooLong, RequestRefused: the engine says no.
+            EngineUnavailable: every replica that was asked was lost.
+            TimeoutError: at the deadline.
+        """
+        del agent  # every agent is this model
+        started = perf_counter()
+        async with asyncio.timeout(self._timeout_s):
+            answer = await self._ask(_request(self._name, messages, sampling))
+        error = getattr(answer, "error", None)
+        if error is not None and TOO_LONG in error.message:
+            raise PromptTooLong(message=error.message)
+        if error is not None:
+            raise RequestRefused(error.message)
+        found = ChatCompletion.model_validate(answer.model_dump())
+        return completion_of(found, sampling, perf_counter() - started, logprobs=True)
+
+    async def _ask(self, request: ChatCompletionRequest) -> Any:
+        for attempt in range(1 + self._retries):
+            response = self._chat.remote(request, None)
+            try:
+                return await anext(response)
+            except LOST as error:
+                if attempt == self._retries:
+                    raise EngineUnavailable(f"{self._name}: {type(error).__name__}") from None
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _request(name: str, messages: Sequence[Message], sampling: Sampling) -> ChatCompletionRequest:
+    values: dict[str, Any] = {
+        "model": name,
+        "messages": list(messages),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_completion_tokens": sampling.max_tokens,
+        "logprobs": True,
+        "top_logprobs": 0,
+    }
+    if sampling.choices:
+        values["response_format"] = one_of(sampling.choices)
+    if messages[-1]["role"] == "assistant":
+        values |= {"continue_final_message": True, "add_generation_prompt": False}
+    return ChatCompletionRequest(**values)
+
+
+class Team:
+    """Who answers each speaker of a protocol: deployments of the application, or endpoints.
+
+    Args:
+        config: of the run.
+        handles: model name -> its deployment and its name in the application.
+        limits: deadline and retries.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        handles: dict[str, tuple[DeploymentHandle, str]],
+        limits: LimitsConfig,
+    ) -> None:
+        self._config = config
+        self._engines: dict[ModelRef, Engine] = {
+            ModelRef(name=model): HandleEngine(
+                handle, name=name, timeout_s=limits.timeout_s, retries=limits.retries
+            )
+            for model, (handle, name) in handles.items()
+        }
+        self._started: dict[ModelRef, asyncio.Future[Any]] = {}
+
+    async def generate(self, speakers: Sequence[Speaker], model: str) -> Generate:
+        """A Generate in which every speaker answers through the engine of its model."""
+        refs = [ref_of(self._config, speaker, model) for speaker in speakers]
+        for ref in refs:
+            if ref not in self._engines:  # at an endpoint
+                self._engines[ref] = make_engine(self._config, ref)
+            if ref not in self._started:
+                self._started[ref] = asyncio.ensure_future(self._engines[ref].start())
+            await asyncio.shield(self._started[ref])
+        return partial(_dispatch, [self._engines[ref] for ref in refs])
+
+
+async def _dispatch(
+    by_agent: Sequence[Engine], agent: int, messages: Sequence[Message], sampling: Sampling
+) -> Completion:
+    return await by_agent[agent](agent, messages, sampling)

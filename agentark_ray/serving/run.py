@@ -1,0 +1,135 @@
+"""`agentark serve`: deploy the application, wait for it, and stay until it is stopped."""
+
+import os
+import time
+from typing import Any
+
+from rich.console import Console
+
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.section import ConfigError
+from agentark_ray.serving.config import AUTO, ServeConfig, is_loopback, user_config
+from agentark_ray.serving.keys import load_keys
+from agentark_ray.serving.parts import read_parts
+from agentark_ray.session import ray_session
+
+START_S = 900.0  # until engines are up
+POLL_S = 1.0
+CPUS = 12  # logical, of a local instance: every replica takes one
+
+
+def run(settings: ServeConfig, console: Console) -> None:
+    """Deploy. On a local Ray stay until Ctrl-C; on a cluster return when it is up.
+
+    Raises:
+        ConfigError: what the user has to mend; nothing has been started.
+    """
+    schema = deploy_schema(settings)
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    with ray_session(cpus=CPUS):
+        from ray import serve
+
+        serve.start(
+            proxy_location="EveryNode" if on_cluster else "HeadOnly",
+            http_options={
+                "host": settings.host,
+                "port": settings.port,
+                "request_timeout_s": settings.limits.timeout_s + 5,
+            },
+        )
+        try:
+            _deploy(schema)
+            _wait(settings.name, console)
+            console.print(_told(settings), highlight=False)
+            if not on_cluster:
+                _stay(settings.name, console)
+        finally:
+            if not on_cluster:
+                serve.shutdown()
+
+
+def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
+    """Serve's own description of the application, as for `serve deploy`.
+
+    The rollout is the ingress's `user_config` and no argument, so another rollout restarts nothing.
+
+    Raises:
+        ConfigError: the run lacks what is to be served, or the server would be open to everybody.
+    """
+    keys = load_keys(settings.keys)
+    if not keys and settings.keys.required and not is_loopback(settings.host):
+        raise ConfigError(
+            f"host={settings.host}: others can reach it and there are no API keys; give"
+            f" keys.file or ${settings.keys.env}, or keys.required=false if you mean it"
+        )
+    read_parts(settings)
+    args = settings.model_dump(mode="json", exclude={"rollout"})
+    args |= {"run": RunFolder(settings.run).uri, "api_keys": [key.model_dump() for key in keys]}
+    return {
+        "applications": [
+            {
+                "name": settings.name,
+                "route_prefix": "/",
+                "import_path": "agentark_ray.serving.app:build",
+                "args": args,
+                "deployments": [{"name": "ingress", "user_config": user_config(settings)}],
+            }
+        ]
+    }
+
+
+def _deploy(schema: dict[str, Any]) -> None:
+    """Hand it to the controller, which builds in a task and updates only what changed.
+
+    `serve.run` would restart every replica each time.
+    """
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
+
+    client = _get_global_client()
+    assert client is not None, "serve.start has made it"
+    client.deploy_apps(ServeDeploySchema.model_validate(schema))
+
+
+def _wait(name: str, console: Console) -> None:
+    """Until the application runs; tells which deployments are still starting."""
+    from ray import serve
+
+    started, told = time.monotonic(), ""
+    while True:
+        found = serve.status().applications.get(name)
+        status = found.status.value if found else "NOT_STARTED"
+        if found and status == "RUNNING":
+            return
+        if found and status in ("DEPLOY_FAILED", "DELETING"):
+            raise RuntimeError(f"application {name}: {status}: {found.message}")
+        waiting = [
+            deployment
+            for deployment, state in (found.deployments.items() if found else ())
+            if state.status.value != "HEALTHY"
+        ]
+        now = f"starting: {', '.join(waiting) or 'the application is built'}"
+        if now != told:
+            console.print(f"  {now} ({time.monotonic() - started:.0f} s)", highlight=False)
+            told = now
+        if time.monotonic() - started > START_S:
+            raise RuntimeError(f"application {name}: not up after {START_S:.0f} s: {now}")
+        time.sleep(POLL_S)
+
+
+def _stay(name: str, console: Console) -> None:
+    from ray import serve
+
+    console.print("Ctrl-C stops it.", highlight=False)
+    try:
+        while name in serve.status().applications:
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console.print("stopping: replicas finish what they hold", highlight=False)
+
+
+def _told(settings: ServeConfig) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
+    models = ", ".join((AUTO, *settings.models))
+    return f"serving {models} at {url}/v1; compare them at {url}/compare"

@@ -1,0 +1,211 @@
+"""Deployments without engines: one holds debates, one asks the student and then the debate."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from agentark_ray.config import Config
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.debate.run import run_debate
+from agentark_ray.debate.talk import DebateProtocol, Talk
+from agentark_ray.serving.config import LimitsConfig
+from agentark_ray.serving.engines import LOST, Team
+from agentark_ray.serving.events import Answered, Event, HandedOver, Usage, answered, said, voted
+from agentark_ray.serving.requests import Asked, Refused
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.types import (
+    Debate,
+    DebateStatus,
+    FinishReason,
+    Question,
+    Speaker,
+    Split,
+    Turn,
+    Vote,
+)
+
+RETRY_S = 2  # after which an unavailable engine may be back
+
+
+def question_of(config: Config, asked: Asked) -> Question:
+    """A question without a gold answer."""
+    return Question(
+        question_id="served",
+        text=asked.question,
+        gold=None,
+        task=config.tasks.name,
+        split=Split.EVAL,
+    )
+
+
+def as_asked(protocol: Any, asked: Asked) -> DebateProtocol:
+    """The protocol with the request's sampling and system messages."""
+    return replace(
+        protocol, speakers=tuple(_speaker(speaker, asked) for speaker in protocol.speakers)
+    )
+
+
+def _speaker(speaker: Speaker, asked: Asked) -> Speaker:
+    persona = "\n\n".join(part for part in (asked.system, speaker.persona) if part)
+    return replace(speaker, persona=persona, sampling=asked.sampling(speaker.sampling))
+
+
+class DebateServer:
+    """Holds debates over the engines of the application.
+
+    Args:
+        config: of the run.
+        handles: model name -> its deployment and its name in the application.
+        limits: deadline and retries.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        handles: dict[str, tuple[DeploymentHandle, str]],
+        limits: LimitsConfig,
+    ) -> None:
+        self._config = config
+        self._team = Team(config, handles, limits)
+        self._limits = limits
+        self._protocol = arm_protocol(config, "debate")
+        self._grader = TASKS[config.tasks.name].grader
+
+    async def answer(self, asked: Asked) -> AsyncIterator[Event]:
+        """The debate's events as they happen; the answer is the last.
+
+        Raises:
+            Refused: the debate failed.
+        """
+        protocol = as_asked(self._protocol, asked)
+        generate = await self._team.generate(protocol.speakers, self._config.model)
+        told: asyncio.Queue[Turn | Vote | None] = asyncio.Queue()
+
+        async def hold() -> Debate:
+            try:
+                return await run_debate(
+                    question_of(self._config, asked),
+                    protocol,
+                    generate,
+                    self._grader,
+                    told.put_nowait,
+                )
+            finally:
+                told.put_nowait(None)
+
+        holding = asyncio.create_task(hold())
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                while (news := await told.get()) is not None:
+                    yield said(news, asked.trace) if isinstance(news, Turn) else voted(news)
+                debate = await holding
+        except TimeoutError:
+            raise Refused(504, f"no answer within {self._limits.timeout_s:g} s") from None
+        finally:
+            holding.cancel()
+        if debate.status != DebateStatus.OK:
+            raise failure(debate)
+        yield answered(debate, self._equal(debate, protocol, generate), asked.trace)
+
+    def _equal(self, debate: Debate, protocol: DebateProtocol, generate: Any) -> Any:
+        return Talk(debate.question, protocol, generate, self._grader).equal
+
+
+def failure(debate: Debate) -> Refused:
+    """What a failed debate is to the user."""
+    if debate.status == DebateStatus.PROMPT_TOO_LONG:
+        return Refused(
+            400, f"{debate.error_message}", param="messages", code="context_length_exceeded"
+        )
+    if debate.error_type == "EngineUnavailable":
+        return Refused(503, "an engine of the debate is not available", retry_after_s=RETRY_S)
+    if debate.error_type == "TimeoutError":
+        return Refused(504, "an agent of the debate did not answer in time")
+    return Refused(502, f"the debate failed: {debate.error_type}")
+
+
+class HybridServer:
+    """The student answers; where it is not sure enough, the debate does.
+
+    Args:
+        config: of the run.
+        student: the student's model folder.
+        handles: that folder -> the student's deployment and its name.
+        debate: the debate's deployment.
+        threshold: mean log-probability of the student's tokens from which on its answer is given.
+        limits: deadline and retries.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        student: str,
+        handles: dict[str, tuple[DeploymentHandle, str]],
+        debate: DeploymentHandle,
+        threshold: float,
+        limits: LimitsConfig,
+    ) -> None:
+        self._config = config
+        self._student = student
+        self._team = Team(config, handles, limits)
+        self._debate = debate.options(stream=True).answer
+        self._threshold = threshold
+        self._protocol = arm_protocol(config, "single")
+        self._grader = TASKS[config.tasks.name].grader
+
+    async def answer(self, asked: Asked) -> AsyncIterator[Event]:
+        """The student's answer, or the debate's events after HandedOver.
+
+        A student that fails hands over too; its tokens count in either case.
+
+        Raises:
+            Refused: the debate failed, too; or the question is too long for the student.
+        """
+        protocol = as_asked(self._protocol, asked)
+        generate = await self._team.generate(protocol.speakers, self._student)
+        first = await run_debate(question_of(self._config, asked), protocol, generate, self._grader)
+        if first.status == DebateStatus.PROMPT_TOO_LONG:
+            raise failure(first)
+        mine = _student_answer(first, asked.trace)
+        if mine is not None and mine.answer is not None and self._is_sure(mine):
+            yield mine
+            return
+        confidence = mine.confidence if mine else None
+        yield HandedOver(confidence=confidence, threshold=self._threshold)
+        spent = mine.usage if mine else Usage()
+        response = self._debate.remote(asked)
+        try:
+            async for event in response:
+                if isinstance(event, Answered):
+                    event = replace(event, usage=event.usage + spent, confidence=confidence)
+                yield event
+        except LOST:
+            raise Refused(503, "the debate was lost; ask again", retry_after_s=RETRY_S) from None
+        finally:
+            response.cancel()
+
+    def _is_sure(self, mine: Answered) -> bool:
+        return mine.confidence is not None and mine.confidence >= self._threshold
+
+
+def _student_answer(first: Debate, trace: bool) -> Answered | None:
+    """The answer of a student that said something; None if it failed."""
+    if first.status != DebateStatus.OK:
+        return None
+    (turn,) = first.turns
+    completion = turn.completion
+    whole = completion.finish_reason != FinishReason.LENGTH
+    return Answered(
+        text=completion.text,
+        answer=turn.answer if whole else None,
+        path="student",
+        usage=Usage(
+            prompt_tokens=completion.prompt_tokens, completion_tokens=completion.output_tokens
+        ),
+        finish_reason=completion.finish_reason,
+        confidence=completion.mean_logprob,
+        trace=[] if trace else None,
+    )
