@@ -8,9 +8,11 @@ from agentark_ray import (
     cli_cluster,
     cli_distill,
     cli_label,
+    cli_load,
     cli_local,
     cli_plan,
     cli_recommend,
+    cli_serve,
     cli_traces,
     cli_upkeep,
 )
@@ -105,7 +107,11 @@ app.command(help=cli_distill.EVALUATE_HELP)(cli_distill.evaluate)
 app.add_typer(cli_traces.app, name="traces")
 cli_cluster.app.command(help=cli_local.LOCAL_HELP)(cli_local.local)
 app.add_typer(cli_cluster.app, name="cluster")
+app.command(help=cli_load.LOAD_HELP)(cli_load.load)
 app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
+app.command(help=cli_serve.SERVE_HELP)(cli_serve.serve)
+app.command(help=cli_serve.KEY_HELP)(cli_serve.serve_key)
+app.command(help=cli_serve.CALIBRATE_HELP)(cli_serve.calibrate)
 app.command(help=cli_upkeep.ROI_HELP)(cli_upkeep.roi)
 app.command(help=cli_upkeep.RETRAIN_HELP)(cli_upkeep.retrain_check)
 app.command(help=cli_upkeep.CHECKLIST_HELP)(cli_upkeep.checklist)
