@@ -89,12 +89,12 @@ def exit_by(decision: str) -> NoReturn:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def clear_errors(stopped: str = "Run the same command again to continue.") -> Iterator[None]:
     """Errors a user can mend become one line and exit code 2; a stop becomes 130."""
     try:
         yield
     except KeyboardInterrupt:
-        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
+        print(f"\nStopped. {stopped}", file=sys.stderr)
         raise typer.Exit(130) from None
     except (ConfigError, TaskError) as error:
         print(f"error: {_words(_root_cause(error))}", file=sys.stderr)

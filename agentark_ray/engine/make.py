@@ -10,6 +10,7 @@ from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.base import Engine, Generate
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.remote import RemoteEngine, hold_group
+from agentark_ray.engine.resident import resident, together
 from agentark_ray.engine.retry import GuardedEngine
 from agentark_ray.engine.rollout import RolloutEngine
 from agentark_ray.engine.scripted import ScriptedEngine
@@ -87,17 +88,17 @@ class Engines:
     ) -> None:
         self._config = config
         self._local = local
-        apart = self._apart(refs)
+        self._remote = self._apart(refs)
         self._engines = {
             ref: GuardedEngine(
-                apart[ref] if ref in apart else make_engine(config, ref, local),
+                self._remote.get(ref) or make_engine(config, ref, local),
                 retries=config.engine.retries,
             )
             for ref in refs
         }
         self._starting: asyncio.Future[Any] | None = None
 
-    def _apart(self, refs: Sequence[ModelRef]) -> dict[ModelRef, Engine]:
+    def _apart(self, refs: Sequence[ModelRef]) -> dict[ModelRef, RemoteEngine]:
         gpus = placement(self._config, refs).apart
         if not gpus:
             return {}
@@ -123,6 +124,11 @@ class Engines:
             starts = [engine.start() for engine in self._engines.values()]
             self._starting = asyncio.gather(*starts)
         await asyncio.shield(self._starting)
+
+    async def resident(self) -> tuple[int, str]:
+        """Bytes of this process and of all that the engines run in (engine/resident.py)."""
+        apart = [await engine.resident() for engine in self._remote.values()]
+        return together([resident(), *apart])
 
     def generate(self, speakers: Sequence[Speaker], model: str) -> Generate:
         """A Generate in which every speaker answers through the engine of its model."""

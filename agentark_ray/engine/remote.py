@@ -22,6 +22,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from agentark_ray.engine.base import Engine, EngineDead
+from agentark_ray.engine.resident import resident
 from agentark_ray.types import Completion, Message, Sampling
 
 # Calls an engine works on at once; its caller limits them. Ray's own default is 1,000.
@@ -45,6 +46,10 @@ class EngineActor:
     ) -> Completion:
         """The engine's completion."""
         return await self._engine(agent, messages, sampling)
+
+    def resident(self) -> tuple[int, str]:
+        """What this process and those of the engine hold."""
+        return resident()
 
 
 class RemoteEngine:
@@ -76,6 +81,10 @@ class RemoteEngine:
         """Start the actor and the engine in it."""
         self._actor: Any = ray.remote(EngineActor).options(**self._options).remote(self._make)
         await _result(self._actor.start.remote())
+
+    async def resident(self) -> tuple[int, str]:
+        """Bytes of the actor's processes, as engine/resident.py counts them."""
+        return await _result(self._actor.resident.remote())
 
     def stop(self) -> None:
         """End the actor's process and those that the engine started in it."""

@@ -16,6 +16,7 @@ eval/load.json of a run folder:
       "weights_bytes": 7700000,         # of all its models; null where they are not local
       "resident_bytes": 3200000000, "resident": "pss" or "rss",  # all processes, after the load
       "gpu_bytes": null,                # in use on its GPUs
+      "tokens": "usage" or "parts",     # by what tokens were counted; a part may be several
       "sustained_rate": 8.0,            # the highest offered rate it kept up with, or null
       "rates": [{
         "offered": 8.0,                 # requests a second asked for
@@ -49,7 +50,8 @@ from typing import Any
 from agentark_ray.evaluate.metrics import percentile, ratio
 
 VERSION = 1
-LATE_S = 0.010  # a request sent later than this after its time is late
+LATE_S = 0.010  # a request sent later than this after its time, and than
+LATE_PART = 0.05  # of its latency, is late
 LATE_SHARE = 0.01  # with more than this share of late ones the generator has fallen behind
 SHORT = 0.1  # with this share of requests not kept up with, an arm is saturated
 RAMP = 0.25  # of the time of arrivals, before the steady state
@@ -91,6 +93,13 @@ class Ended:
     error: str | None  # its kind; None: it was answered
     held_back: bool = False  # too many others were under way when its time came
 
+    @property
+    def late(self) -> bool:
+        """Whether it was sent so late that its latency does not tell of who was asked."""
+        if self.sent is None:
+            return True
+        return self.sent - self.scheduled > max(LATE_S, LATE_PART * (self.ended - self.scheduled))
+
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
@@ -124,8 +133,7 @@ class Tally:
         self.held_back += one.held_back
         if one.sent is not None:
             self.lag.append(one.sent - one.scheduled)
-        if one.sent is None or one.sent - one.scheduled > LATE_S:
-            self.late += not one.held_back
+        self.late += not one.held_back and one.late
         self._add_flow(one)
 
     def _add_times(self, one: Ended) -> None:
@@ -206,7 +214,8 @@ def generator(tally: Tally) -> dict[str, Any]:
     if tally.late > LATE_SHARE * tally.requests:
         notes.append(
             f"the load generator fell behind: {tally.late} of {tally.requests} requests were sent"
-            f" more than {LATE_S * 1000:g} ms late (99 % within {lag['p99'] or 0:,.0f} ms)"
+            f" late by more than {LATE_S * 1000:g} ms and {LATE_PART:.0%} of their latency (p99 of"
+            f" all delays {lag['p99'] or 0:,.0f} ms)"
         )
     if tally.held_back:
         notes.append(
