@@ -94,12 +94,20 @@ EVALUATE_HELP = """Let all arms and all students of a run folder answer the held
 
 What was answered before is not answered again. The gates, and so the decision, are those of the
 run's own student, or of --student. Writes eval/summary.json, report.html and the model cards.
+evaluate.* may differ from the run's config: more arms, more samples, changed questions.
 
 Examples:
 
   agentark evaluate runs/demo
 
   agentark evaluate runs/demo --student da --json
+
+  agentark evaluate runs/demo --regrade
+
+  agentark evaluate runs/demo evaluate.samples=3
+
+  agentark evaluate runs/demo \
+'evaluate.endpoints.big={endpoint: "http://host:8000/v1", model: Qwen/Qwen3-32B, api_key_env: KEY}'
 
   agentark evaluate runs/demo --gate || echo "not adopted: exit code $?"
 
@@ -113,6 +121,10 @@ def evaluate(
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="The student to decide on.")
     ] = None,
+    regrade: Annotated[
+        bool,
+        typer.Option("--regrade", help="Grade the stored answers again, by the graders as now."),
+    ] = False,
     gate: GateFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -123,7 +135,8 @@ def evaluate(
         from agentark_ray.pipeline import evaluate_again
         from agentark_ray.run_folder import RunFolder
 
-        done = evaluate_again(RunFolder(run), overrides or [], student, Console(stderr=True))
+        console = Console(stderr=True)
+        done = evaluate_again(RunFolder(run), overrides or [], student, console, regrade)
         summary = done.summary()
         show_summary(summary, done.folder.path("report.html"), as_json)
     if gate:

@@ -17,6 +17,7 @@ from agentark_ray.step_scores import prm_scores
 from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
 from agentark_ray.traces.earlier import earlier, keep_asked
 from agentark_ray.traces.generate import trace_dataset
+from agentark_ray.traces.regrade import regrade
 from agentark_ray.traces.requests import Plan, write_requests
 from agentark_ray.traces.samples import Budget, measure_budget
 from agentark_ray.types import Split
@@ -25,10 +26,10 @@ from agentark_ray.workspace import Figures, Workspace, remote
 SUMMARY = ("eval", "summary.json")
 
 
-def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
+def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> Figures:
     """All arms answer; summary, gates of the student that answers as `gates_for`, model cards.
 
-    What was answered before is not answered again.
+    What was answered before is not answered again, but with `again` graded again.
     """
     space, budget = _measured(space)
     folder, found = space.folder, [one for one in records(space.folder) if trained(one)]
@@ -43,6 +44,9 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
     generated = folder.stage("generate")
     assert generated is not None, "nothing was generated"
     names = [f"{TRANSCRIPTS}/{name}" for name in held]
+    regraded = regrade(folder, space.config, names) if again else None
+    if regraded:
+        space.say(f"  graded again: {regraded['changed']:,} of {regraded['answers']:,} changed")
     probed = probes(
         light_rows([trace_dataset(folder, name) for name in names], PROBE_COLUMNS), evaluate
     )
@@ -65,6 +69,7 @@ def answer(space: Workspace, gates_for: str = OWN_ARM) -> Figures:
         "robustness": probed.robustness(),
         "ood": probed.ood(),
         "transcripts": names,
+        "regraded": regraded,
         "settings": space.config.snapshot()["evaluate"],
     }
     folder.write_json({**summary, **found_too}, *SUMMARY)

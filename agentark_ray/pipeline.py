@@ -40,6 +40,7 @@ class Run(Workspace):
     """One run folder, its config, and the stages."""
 
     gates_for: str = OWN_ARM  # the arm of the student that the gates are asked of
+    regrade: bool = False  # grade what was answered before again
 
     def check(self) -> None:
         """Everything that can be known to be wrong before Ray starts.
@@ -99,7 +100,11 @@ class Run(Workspace):
 
 
 def evaluate_again(
-    folder: RunFolder, overrides: Sequence[str], student: str | None, console: Console
+    folder: RunFolder,
+    overrides: Sequence[str],
+    student: str | None,
+    console: Console,
+    regrade: bool = False,
 ) -> Run:
     """Evaluate all students of a run folder, with gates for one of them, and write the report.
 
@@ -111,6 +116,7 @@ def evaluate_again(
     if config.evaluate.ood != run_config(folder).evaluate.ood:
         raise ConfigError("evaluate.ood: a run stores its questions when it begins")
     run = Run(config, console)
+    run.regrade = regrade
     local_models(config, run.model)
     if folder.stage("generate") is None:
         raise ConfigError(f"{folder.uri}: its traces are not finished; there is no student yet")
@@ -154,7 +160,7 @@ def distill(run: Run) -> Figures:
 
 def evaluate(run: Run) -> Figures:
     """All arms answer the held-out questions; the summary and the gates."""
-    return answer(run, run.gates_for)
+    return answer(run, run.gates_for, run.regrade)
 
 
 def report(run: Run) -> Figures:

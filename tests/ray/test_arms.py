@@ -106,6 +106,7 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     answer(more)
 
     base = counts(run.folder, "base")
+    rows = base.total()
     for arm in ("single", "self_consistency", "debate", "trio"):
         assert [base.pop((arm, "main", replica)) for replica in (0, 1)] == [asked, asked], arm
         assert (base.pop((arm, "latency", 0)), base.pop((arm, "changed:typos:0.5", 0))) == (1, 3)
@@ -144,7 +145,10 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     assert {request["model"] for request in server.asked} == {"big"}
 
     before = len(server.asked)
-    answer(more)  # nothing is answered again
+    answer(more, again=True)  # nothing is answered again
+    graded = run.folder.read_json(*SUMMARY)
+    assert graded["regraded"] == {"answers": rows + own.total(), "changed": 0}
+    assert graded["arms"] == summary["arms"]
     assert (len(server.asked), counts(run.folder, "big")) == (before, own)
 
     answer(run)  # other settings: what they do not ask for is set aside
