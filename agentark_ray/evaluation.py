@@ -1,7 +1,7 @@
 """The held-out questions, answered by every arm: of the run's model, of students, of endpoints."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.metrics import ratio
@@ -34,13 +34,8 @@ def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> F
     space, budget = _measured(space)
     folder, found = space.folder, [one for one in records(space.folder) if trained(one)]
     evaluate = space.config.evaluate
-    held = {"base": _hold(space, "base arms", space.model, evaluate.base_arms, "base")}
-    for record in found:
-        arm = arm_of(folder, record["name"])
-        model, arms = folder.path("students", record["name"]), evaluate.student_arms(arm)
-        held[arm] = _hold(space, f"student {record['name']}", model, arms, arm)
-    for name, agent in evaluate.endpoints.items():
-        held[name] = _hold(space, f"endpoint {name}", str(agent.model), [name], name)
+    groups = _groups(space, found)
+    held = {group.name: _hold(space, group) for group in groups}
     generated = folder.stage("generate")
     assert generated is not None, "nothing was generated"
     names = [f"{TRANSCRIPTS}/{name}" for name in held]
@@ -68,7 +63,7 @@ def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> F
         "self_consistency": _at_budget(summary["arms"], evaluate, budget),
         "robustness": probed.robustness(),
         "ood": probed.ood(),
-        "transcripts": names,
+        "transcripts": {arm: group.name for group in groups for arm in group.arms},
         "regraded": regraded,
         "settings": space.config.snapshot()["evaluate"],
     }
@@ -79,6 +74,35 @@ def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> F
         **{f"{name}_rows": figures["rows"] for name, figures in held.items()},
         "students": students_now(folder),
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Arms whose transcripts are in one folder: those of one model, and of the teams."""
+
+    name: str  # of the folder in eval/transcripts, and of the requests
+    title: str
+    model: str
+    arms: Sequence[str]
+
+
+def _groups(space: Workspace, found: Sequence[Record]) -> list[_Group]:
+    folder, evaluate = space.folder, space.config.evaluate
+    base = _Group(name="base", title="base arms", model=space.model, arms=evaluate.base_arms)
+    students = [
+        _Group(
+            name=arm,
+            title=f"student {name}",
+            model=folder.path("students", name),
+            arms=evaluate.student_arms(arm),
+        )
+        for name, arm in ((one["name"], arm_of(folder, one["name"])) for one in found)
+    ]
+    endpoints = [
+        _Group(name=name, title=f"endpoint {name}", model=str(agent.model), arms=(name,))
+        for name, agent in evaluate.endpoints.items()
+    ]
+    return [base, *students, *endpoints]
 
 
 def _measured(space: Workspace) -> tuple[Workspace, Budget | None]:
@@ -130,21 +154,19 @@ def students_now(folder: RunFolder) -> dict[str, str]:
     return {one["name"]: one["created"] for one in records(folder) if trained(one)}
 
 
-def _hold(
-    space: Workspace, title: str, model: str, arms: Sequence[str], name: str
-) -> dict[str, int]:
-    folder, config, out = space.folder, space.config, f"{TRANSCRIPTS}/{name}"
+def _hold(space: Workspace, group: _Group) -> dict[str, int]:
+    folder, config, out = space.folder, space.config, f"{TRANSCRIPTS}/{group.name}"
     ood = [name for name in folder.stage("questions") or () if name.startswith(OOD)]
-    plans = plans_for(arms, config.evaluate, ood)
-    total = remote(write_requests, folder, config, model, Split.EVAL, plans, name)
-    moved = remote(keep_asked, folder, name, out)
+    plans = plans_for(group.arms, config.evaluate, ood)
+    total = remote(write_requests, folder, config, group.model, Split.EVAL, plans, group.name)
+    moved = remote(keep_asked, folder, group.name, out)
     if any(moved.values()):
-        place = folder.path(earlier(out))
         space.say(
-            f"  {title}: {moved['aside']:,} answers that are not asked for set aside in {place},"
-            f" {moved['back']:,} brought back"
+            f"  {group.title}: {moved['aside']:,} answers that are not asked for set aside in"
+            f" {folder.path(earlier(out))}, {moved['back']:,} brought back"
         )
-    return space.hold(title, model, {plan.arm for plan in plans}, name, out, total)
+    arms = {plan.arm for plan in plans}
+    return space.hold(group.title, group.model, arms, group.name, out, total)
 
 
 def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -> list[Plan]:

@@ -126,7 +126,7 @@ def _seen(rows: Iterable[Row]) -> dict[str, _Seen]:
     right: dict[str, dict[str, bool]] = {"single": {}, "student": {}}
     debates: dict[str, tuple[bool, bool, list[tuple[float, bool]]]] = {}
     for row in rows:
-        if row["kind"] != "main":
+        if row["kind"] != "main" or row["replica"]:
             continue
         question_id, correct = row["question_id"], row["verdict"] == Verdict.CORRECT
         if row["arm"] in right:

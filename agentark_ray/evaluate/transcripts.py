@@ -17,9 +17,14 @@ COLUMNS = (*ROW, *FIGURES, *VOTES, *TURNS)
 def full_rows(
     transcripts: Sequence[dataset.Dataset], question_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The main rows of a few questions, with all they say; reads with bounded memory."""
-    wanted = dataset.field("question_id").isin(list(question_ids)) & (
-        dataset.field("kind") == "main"
+    """The main rows of a few questions, with all they say; reads with bounded memory.
+
+    Of an arm that answered a question several times, the first answer.
+    """
+    wanted = (
+        dataset.field("question_id").isin(list(question_ids))
+        & (dataset.field("kind") == "main")
+        & (dataset.field("replica") == 0)
     )
     return [
         row

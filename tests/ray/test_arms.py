@@ -141,6 +141,7 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     assert voted["share_of_debate"] == pytest.approx(share)
     assert 0.7 < voted["share_of_debate"] < 1.4
     assert summary["settings"]["samples"] == 2
+    assert summary["transcripts"] == {**dict.fromkeys(names, "base"), "big": "big"}
     assert server.keys == {"Bearer none"}
     assert {request["model"] for request in server.asked} == {"big"}
 

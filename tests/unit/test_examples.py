@@ -17,6 +17,8 @@ EXAMPLES = [
     row("single", "q2", "r"),
     row("debate", "q0", "www", kind="latency"),
     row("student", "q1", "r", kind="latency"),
+    row("single", "q1", "r", replica=1),
+    row("debate", "q2", "www", replica=1),
 ]
 
 
@@ -48,7 +50,7 @@ def test_examples_fall_back_in_order() -> None:
 def test_read_examples_brings_texts_of_the_chosen_questions_only(tmp_path: Path) -> None:
     found = read_examples([write(tmp_path, EXAMPLES)])
     assert {r["question_id"] for r in found} == {"q1", "q2", "q3"}
-    assert {r["kind"] for r in found} == {"main"}
+    assert {(r["kind"], r["replica"]) for r in found} == {("main", 0)}
     assert {r["arm"] for r in found} == {"single", "debate", "student"}
     assert found[0]["turns"][0]["text"] == "said"
     assert titles(found) == titles(EXAMPLES)
