@@ -1,7 +1,5 @@
 """`agentark`: the command line. Parses and validates first, imports the heavy packages after."""
 
-from typing import Annotated
-
 import typer
 
 from agentark_ray import (
@@ -12,21 +10,19 @@ from agentark_ray import (
     cli_local,
     cli_plan,
     cli_recommend,
+    cli_report,
     cli_serve,
     cli_traces,
     cli_upkeep,
 )
 from agentark_ray.cli_base import (
     ConfigArgument,
-    GateFlag,
     JsonFlag,
     Overrides,
     clear_errors,
-    exit_by,
     run_stages,
     show_summary,
 )
-from agentark_ray.config import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,32 +60,6 @@ def run(
 
 
 @app.command()
-def report(
-    folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
-    gate: GateFlag = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Write report.html of a finished run again and show its result.
-
-    Example: agentark report runs/demo
-
-    Exit codes with --gate, by the stored decision: 0 adopt, 3 hybridize, 4 continue.
-    """
-    with clear_errors():
-        from agentark_ray.reporting import SUMMARY, write_report
-        from agentark_ray.run_folder import RunFolder
-
-        run_folder = RunFolder(folder)
-        if not run_folder.exists(*SUMMARY):
-            raise ConfigError(f"{folder}: no evaluated run ({'/'.join(SUMMARY)} is missing)")
-        write_report(run_folder)
-        summary = run_folder.read_json(*SUMMARY)
-        show_summary(summary, run_folder.path("report.html"), as_json)
-    if gate:
-        exit_by(summary["decision"])
-
-
-@app.command()
 def doctor(as_json: JsonFlag = False) -> None:
     """Check this machine: versions, accelerator, memory, and how to mend what is missing.
 
@@ -112,6 +82,7 @@ app.command(help=cli_plan.PLAN_HELP)(cli_plan.plan)
 app.command(help=cli_serve.SERVE_HELP)(cli_serve.serve)
 app.command(help=cli_serve.KEY_HELP)(cli_serve.serve_key)
 app.command(help=cli_serve.CALIBRATE_HELP)(cli_serve.calibrate)
+app.command(help=cli_report.REPORT_HELP)(cli_report.report)
 app.command(help=cli_upkeep.ROI_HELP)(cli_upkeep.roi)
 app.command(help=cli_upkeep.RETRAIN_HELP)(cli_upkeep.retrain_check)
 app.command(help=cli_upkeep.CHECKLIST_HELP)(cli_upkeep.checklist)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentark_ray.evaluate.charts import label
 from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.examples import Example, choose_examples
 from agentark_ray.evaluate.gates import REGRESSION
@@ -14,6 +13,14 @@ Json = dict[str, Any]
 Row = Mapping[str, Any]
 
 AGENTS_SHOWN = 8
+FEW_QUERIES = 100  # below it, a p99 is little more than the slowest query
+LABELS = {
+    "single": "Single answer",
+    "self_consistency": "Self-consistency",
+    "debate": "Debate",
+    "student": "Student",
+}
+GATE_MARKS = {"passed": ("good", "pass"), "failed": ("bad", "fail"), "open": ("warn", "open")}
 DECISIONS = {
     "adopt": ("Adopt", "The student can replace the debate."),
     "hybridize": ("Hybridize", "The student answers first; the debate takes over when in doubt."),
@@ -28,6 +35,19 @@ GATES = {
     "min_traces": ("Training debates", "at least", "{:,}", "{:,}"),
     REGRESSION: ("No regression on", "at least", "{:+.1%}", "{:+.1%}"),
 }
+KINDS = {
+    "repeat": "asked again",
+    "typos": "typos",
+    "punctuation": "stray punctuation",
+    "number_words": "numbers as words",
+    "irrelevant": "irrelevant sentence",
+    "renamed": "other names",
+    "reordered": "sentences reordered",
+    "options": "options reordered",
+    "injection": "prompt injection",
+    "peer": "confident wrong peers",
+}
+SHARES = ("typos", "punctuation", "number_words")  # strength: a share, others: a number
 ANSWERS = {
     "vote": "The debate's answer is the one given most often in its last round.",
     "vote_all_rounds": ("The debate's answer is the one given most often in all its rounds."),
@@ -38,6 +58,19 @@ ANSWERS = {
     "verify": "The debate's answer is the solver's last one.",
     "single": "One agent answers once.",
 }
+
+
+def label(arm: str) -> str:
+    """An arm's name for people."""
+    return LABELS.get(arm, arm.replace("_", " ").capitalize())
+
+
+def change_name(kind: str, strength: str) -> str:
+    """A change of a question in words."""
+    name = KINDS.get(kind, kind.replace("_", " "))
+    if kind in SHARES:
+        return f"{name}, {float(strength):.0%}"
+    return name if strength == "1" else f"{name}, {strength}"
 
 
 def gate_row(gate: Mapping[str, Any]) -> Json:
@@ -53,6 +86,12 @@ def gate_row(gate: Mapping[str, Any]) -> Json:
         "status": gate["status"],
         "reason": gate["reason"],
     }
+
+
+def few_queries(summary: Mapping[str, Any]) -> bool:
+    """Whether some arm's p99 rests on few queries."""
+    measured = [arm["latency_ms"]["n"] for arm in summary["arms"].values()]
+    return any(0 < n < FEW_QUERIES for n in measured)
 
 
 def arm_row(summary: Mapping[str, Any], name: str) -> Json:

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import pytest
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from agentark_ray.config import Config, parse_config
-from agentark_ray.evaluate.charts import charts, thin
-from agentark_ray.evaluate.report import render_report
-from agentark_ray.evaluate.summary import summarize
+from agentark_ray.config import parse_config
+from agentark_ray.evaluate.report import cost_charts
+from agentark_ray.evaluate.report.cost_charts import thin
+from agentark_ray.evaluate.report.page import parts_of
 from agentark_ray.evaluate.table import render_table
 from agentark_ray.evaluate.views import (
     answer_rule,
@@ -27,69 +26,23 @@ from agentark_ray.evaluate.views import (
     reasons,
 )
 from agentark_ray.page.html import PALETTES
-from tests.unit.test_summary import BY_POINT, ROWS, failed, row, summary_of, turn, write
+from tests.unit.reports import Page, render, run, summary_of, without_plotly
+from tests.unit.test_summary import ROWS, failed, row, turn
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
 CURVE = [{"step": i + 1, "loss": 2.0 - i / 10} for i in range(10)]
 CARD = {"traces": 1500, "kept": 900, "dropped": {"wrong_consensus": 600}, "packing": 0.98765}
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, and the text outside of scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._raw = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._raw = tag in ("script", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._raw = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._raw:
-            self.text += f" {data}"
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-
-def manifest(name: str = "my-run") -> dict[str, Any]:
-    config = Config(name=name)
-    return {
-        "created": "2026-02-03T10:00:00Z",
-        "config": config.snapshot(),
-        "config_hash": config.hash(),
-        "model": "tiny",
-        "seed": 17,
-        "versions": {"ray": "2.60.0"},
-        "stages": {"generate": {"rows": 1500, "failed": 2}},
-    }
-
-
-def render(folder: Path, rows: list[dict[str, Any]], name: str = "my-run") -> str:
-    summary = summarize([write(folder, rows)], BY_POINT, train_traces=1500, seeds=[17])
-    html = render_report(summary, manifest(name), CARD, CURVE, rows)
-    return html.replace(get_plotlyjs(), "PLOTLY")  # 4.8 MB that are not ours to look at
-
-
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return render(tmp_path_factory.mktemp("traces"), ROWS)
+    made = render(tmp_path_factory.mktemp("traces"), ROWS, data_card=CARD, loss_curve=CURVE)
+    return without_plotly(made)
 
 
 @pytest.fixture(scope="module")
 def page(html: str) -> Page:
     return Page(html)
-
-
-def squeezed(page: Page) -> str:
-    return re.sub(r"\s+", " ", page.text)
 
 
 def test_plotly_is_in_the_page_once_and_nothing_is_loaded(html: str, page: Page) -> None:
@@ -104,7 +57,7 @@ def test_plotly_is_in_the_page_once_and_nothing_is_loaded(html: str, page: Page)
 
 
 def test_decision_figures_and_reasons_are_in_the_text(page: Page) -> None:
-    text = squeezed(page)
+    text = page.squeezed
     assert "Hybridize" in text
     assert "The debate does not beat a single answer" in text
     assert "75.0% 30.1% to 95.4%, n 4" in text
@@ -115,9 +68,9 @@ def test_decision_figures_and_reasons_are_in_the_text(page: Page) -> None:
 
 
 def test_gates_are_marked_by_words_not_by_colour_alone(page: Page) -> None:
-    text = squeezed(page)
-    assert "pass Accuracy against the debate" in text
-    assert "fail Output tokens against the debate" in text
+    text = page.squeezed
+    assert re.search("Accuracy against the debate [^%]*%[^%]*%.{,90} pass 1.500", text)
+    assert re.search("Output tokens against the debate .{,150} fail 0.222", text)
 
 
 def test_turns_show_verdicts_and_changed_answers(html: str, page: Page) -> None:
@@ -153,7 +106,7 @@ def test_json_in_script_tags_cannot_end_them(tmp_path: Path) -> None:
 
 def test_an_honest_page_for_a_model_that_cannot_solve_the_task(tmp_path: Path) -> None:
     rows = [row(arm, f"q{i}", "w") for arm in ("single", "debate", "student") for i in range(20)]
-    text = squeezed(Page(render(tmp_path, rows)))
+    text = Page(render(tmp_path, rows)).squeezed
     assert "Keep the debate; the student is not ready." in text
     assert "The model cannot solve this task" in text
     assert "Adopt" not in text
@@ -161,38 +114,44 @@ def test_an_honest_page_for_a_model_that_cannot_solve_the_task(tmp_path: Path) -
 
 def test_what_was_not_measured_is_called_that(tmp_path: Path) -> None:
     rows = [r for r in ROWS if r["kind"] == "main"]
-    summary = summary_of(tmp_path, rows)
-    html = render_report(summary, manifest(), {}, [], [])
-    text = squeezed(Page(html.replace(get_plotlyjs(), "")))
+    text = Page(render(tmp_path, rows, examples=[])).squeezed
     assert "p95 latency not measured" in text
-    assert text.count("Not measured in this run.") == 2  # latency, training loss
+    assert "Latency nothing to show Not measured: evaluate.latency_queries=N ." in text
+    assert "Robustness nothing to show Not measured" in text
+    assert "Load nothing to show Not measured" in text
+    assert "Return nothing to show Not known: no price." in text
+    assert "Other distribution nothing to show" in text
     assert "No transcripts to show." in text
     assert "nan" not in re.findall(r"\w+", text.lower())
 
 
 def test_a_failed_debate_shows_its_error(tmp_path: Path) -> None:
-    text = squeezed(
-        Page(render(tmp_path, [failed("debate", "q1", "rw"), row("student", "q1", "r")]))
-    )
+    rows = [failed("debate", "q1", "rw"), row("student", "q1", "r")]
+    text = Page(render(tmp_path, rows)).squeezed
     assert "TimeoutError: too slow" in text
     assert "The debate failed" in text
 
 
 def test_the_page_has_a_size_one_can_mail(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, ROWS)
-    size = len(render_report(summary, manifest(), CARD, CURVE, ROWS).encode())
-    assert size - len(get_plotlyjs().encode()) < 150_000
+    html = render(tmp_path, ROWS, data_card=CARD, loss_curve=CURVE)
+    assert len(html.encode()) < 2_150_000
+    assert len(without_plotly(html).encode()) < 180_000
+
+
+def figures_of(parts: list[Any]) -> dict[str, Any]:
+    return {chart["id"]: chart["figure"] for part in parts for chart in part.charts}
 
 
 def test_charts_are_valid_plotly_figures_in_palette_colours(tmp_path: Path) -> None:
-    found = charts(summary_of(tmp_path, ROWS), CURVE)
-    assert [chart["id"] for chart in found] == ["accuracy", "latency", "rounds", "loss"]
-    for chart in found:
-        text = json.dumps(chart["figure"], allow_nan=False)
+    found = figures_of(parts_of(run(summary_of(tmp_path, ROWS), loss_curve=CURVE)))
+    drawn = {"accuracy", "differences", "second-turn", "latency", "tokens", "rounds", "loss"}
+    assert {name for name, figure in found.items() if figure} == drawn
+    for name in drawn:
+        text = json.dumps(found[name], allow_nan=False)
         used = set(re.findall(r"var:(\w+)", text))
         assert used <= PALETTES["light"].keys()
         go.Figure(json.loads(re.sub(r"var:\w+", "#123456", text)))
-    bars = found[0]["figure"]["data"][3]["error_y"]
+    bars = found["accuracy"]["data"][3]["error_y"]
     assert bars["array"][0] == pytest.approx(0.954 - 0.75, abs=1e-3)
 
 
@@ -202,7 +161,7 @@ def test_palettes_name_the_same_colours() -> None:
 
 def test_a_wide_range_of_latencies_gets_a_logarithmic_axis(tmp_path: Path) -> None:
     slow = [row("debate", "q1", "r", kind="latency", wall_s=5.0)]
-    axis = charts(summary_of(tmp_path, ROWS + slow), [])[1]["figure"]["layout"]["xaxis"]
+    axis = cost_charts.latency_chart(summary_of(tmp_path, ROWS + slow))["figure"]["layout"]["xaxis"]
     assert axis["type"] == "log"
 
 
@@ -214,9 +173,9 @@ def test_a_long_loss_curve_is_thinned_and_keeps_its_ends() -> None:
     assert thin([], 100) == []
 
 
-def test_a_loss_that_is_not_finite_is_a_gap(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_a_gap() -> None:
     curve = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": float("nan")}]
-    assert charts(summary_of(tmp_path, ROWS), curve)[3]["figure"]["data"][0]["y"] == [1.0, None]
+    assert cost_charts.loss_chart(curve)["figure"]["data"][0]["y"] == [1.0, None]
 
 
 def test_equal_right_answers_written_differently_are_no_change() -> None:

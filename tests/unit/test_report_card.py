@@ -11,12 +11,11 @@ from agentark_ray.config import Config
 from agentark_ray.distill.card import card, count
 from agentark_ray.distill.rows import Drop, RowKind
 from agentark_ray.evaluate.data_card import WORDS, card_view
-from agentark_ray.evaluate.report import render_report
 from agentark_ray.strategy import DaConfig, RftConfig
 from tests.unit.debates import WRONG, debate, said
+from tests.unit.reports import manifest, render
 from tests.unit.test_card import GOOD, SLIP, stored
-from tests.unit.test_report import ROWS, manifest
-from tests.unit.test_summary import summary_of
+from tests.unit.test_summary import ROWS
 
 DA = DaConfig(type="da", drafts=1)
 
@@ -84,8 +83,7 @@ class Text(HTMLParser):
 
 
 def test_the_report_shows_the_card(tmp_path: Path) -> None:
-    run = manifest() | {"config": Config().snapshot()}
-    page = render_report(summary_of(tmp_path, ROWS), run, made(), [], [])
+    page = render(tmp_path, ROWS, data_card=made())
     section = page[page.index('id="data"') : page.index('id="run"')]
     text = re.sub(r"\s+", " ", Text(section).text)
     assert "These debates are good for RSFT 1 questions have a right solution" in text
@@ -96,5 +94,5 @@ def test_the_report_shows_the_card(tmp_path: Path) -> None:
 
 def test_the_report_says_when_another_strategy_was_trained(tmp_path: Path) -> None:
     run = manifest() | {"config": Config(distill=DA).snapshot()}
-    page = render_report(summary_of(tmp_path, ROWS), run, made(), [], [])
+    page = render(tmp_path, ROWS, data_card=made(), manifest=run)
     assert "this run trained DA" in page

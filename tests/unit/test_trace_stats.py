@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner, Result
 
 from agentark_ray.cli import app
@@ -16,6 +15,7 @@ from agentark_ray.config import ConfigError
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.histogram import LogHistogram
 from agentark_ray.page.form import percent
+from agentark_ray.page.html import packed_plotly
 from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.charts import stats_charts
 from agentark_ray.traces.stats import COLUMNS, Tally, cost, stats, tally
@@ -257,8 +257,8 @@ def test_the_plot_is_one_file_with_every_chart(tmp_path: Path) -> None:
     page = tmp_path / "stats.html"
     assert agentark(tmp_path, "--plot", page).exit_code == 0
     html = page.read_text()
-    assert html.count(get_plotlyjs()) == 1
-    rest = html.replace(get_plotlyjs(), "")
+    assert html.count(packed_plotly()) == 1
+    rest = html.replace(packed_plotly(), "")
     assert Loads(rest).found == []
     assert "default-src 'none'" in rest
     figures = json.loads(rest.split('id="figures">')[1].split("</script>")[0])

@@ -57,7 +57,13 @@ def folder(tmp_path: Path) -> RunFolder:
     table = pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA)
     pq.write_table(table, found.path("questions", "train.parquet"))
     gates = GatesConfig(decide_by=DecideBy.POINT)
-    summary = summarize([write(tmp_path / "x", ROWS)], gates, train_traces=1_500, seeds=[17])
+    answered = Path(found.path("eval", "transcripts"))
+    own = [row for row in ROWS if row["arm"] == "student"]
+    stored = [
+        write(answered / "base", [row for row in ROWS if row not in own]),
+        write(answered / "student", own),
+    ]
+    summary = summarize(stored, gates, train_traces=1_500, seeds=[17])
     found.write_json(summary, "eval", "summary.json")
     return found
 
@@ -224,10 +230,7 @@ def test_the_checklist_of_a_new_run_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("decision", "code"), [("adopt", 0), ("hybridize", 3), ("continue", 4)])
-def test_ci_gets_the_decision_as_exit_code(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, decision: str, code: int
-) -> None:
-    monkeypatch.setattr("agentark_ray.reporting.write_report", lambda folder: 0)
+def test_ci_gets_the_decision_as_exit_code(folder: RunFolder, decision: str, code: int) -> None:
     summary = folder.read_json("eval", "summary.json") | {"decision": decision}
     folder.write_json(summary, "eval", "summary.json")
     assert cli("report", folder.uri).exit_code == 0
