@@ -8,13 +8,13 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from agentark_ray.config import ConfigError
+from agentark_ray.resources import coming_nodes, lacking
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 CONNECT_S = 10.0
@@ -37,7 +37,7 @@ def ray_session(cpus: int = 4) -> Iterator[None]:
     if address:
         need_cluster(address)
     local: dict[str, Any] = {} if address else _local_resources(cpus)
-    with _stderr_held_back():
+    with stderr_held_back():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
@@ -76,7 +76,7 @@ def need_cluster(address: str) -> None:
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
+def stderr_held_back() -> Iterator[None]:
     """Ray's C++ core writes a notice about its log level; what it wrote is shown if it fails."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -98,7 +98,9 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def need_resources(what: str, needs: Mapping[str, int], gpu_groups: Sequence[int] = ()) -> None:
-    """Check that the cluster as it is can hold `needs`; Ray would wait for ever.
+    """Check that the cluster can hold `needs`, as it is or as far as it may grow.
+
+    Ray would wait for ever.
 
     Args:
         what: the config keys that ask for it.
@@ -110,36 +112,9 @@ def need_resources(what: str, needs: Mapping[str, int], gpu_groups: Sequence[int
     """
     import ray
 
-    has = ray.cluster_resources()
-    for name, needed in needs.items():
-        if has.get(name, 0) < needed:
-            raise ConfigError(
-                f"{what}: needs {needed} {name}s, the cluster has {has.get(name, 0):g}"
-            )
-    nodes = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
-    if not groups_fit(gpu_groups, nodes):
-        raise ConfigError(
-            f"{what}: needs {sum(gpu_groups)} GPUs ({_counted(gpu_groups)}, each group on one"
-            f" node), the cluster has {sum(nodes)} ({_counted(nodes)})"
-        )
-
-
-def _counted(sizes: Sequence[int]) -> str:
-    """E.g. `2 x 4 + 1 x 2`."""
-    counts = sorted(Counter(size for size in sizes if size).items(), reverse=True)
-    return " + ".join(f"{count} x {size}" for size, count in counts) or "none"
-
-
-def groups_fit(groups: Sequence[int], nodes: Sequence[int]) -> bool:
-    """Whether groups of GPUs fit on nodes, a group on one node.
-
-    Exact where of two sizes the larger is a multiple of the smaller, as usual; with others it may
-    say yes where the answer is no.
-    """
-    return all(
-        sum(group // size for group in groups) <= sum(node // size for node in nodes)
-        for size in {1, *groups} - {0}
-    )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if words := lacking(needs, gpu_groups, nodes, coming_nodes(os.environ)):
+        raise ConfigError(f"{what}: {words}")
 
 
 def beside_driver(actor: Any) -> Any:

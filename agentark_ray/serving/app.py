@@ -5,10 +5,9 @@ from typing import Any
 
 from ray import serve
 from ray.serve.deployment import Application
-from ray.serve.llm import build_llm_deployment
 
 from agentark_ray.serving.config import AUTO, ServeConfig, parse_serve_config, user_config
-from agentark_ray.serving.engines import llm_config, serve_options
+from agentark_ray.serving.engines import engine_deployment, serve_options
 from agentark_ray.serving.ingress import ingress_class
 from agentark_ray.serving.keys import ApiKey, load_keys
 from agentark_ray.serving.parts import Parts, read_parts
@@ -38,12 +37,10 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
     student = parts.student_ref
     engines: dict[str, Any] = {}
     if "student" in settings.engines:
-        made = llm_config(config, student, "student", pools.student, limits)
-        engines["student"] = build_llm_deployment(made)
+        engines["student"] = engine_deployment(config, student, "student", pools.student, limits)
     base: dict[str, tuple[Any, str]] = {}
     for ref, name in parts.base.items():
-        made = llm_config(config, ref, name, pools.base, limits)
-        base[ref.name] = build_llm_deployment(made), name
+        base[ref.name] = engine_deployment(config, ref, name, pools.base, limits), name
     if base:
         engines["base"] = base[config.model][0]
     teams: dict[str, Any] = {}

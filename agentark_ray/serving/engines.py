@@ -8,9 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from openai.types.chat import ChatCompletion
+from ray import serve
 from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
+from ray.serve.deployment import Application
 from ray.serve.handle import DeploymentHandle
-from ray.serve.llm import LLMConfig
+from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
@@ -21,6 +23,7 @@ from agentark_ray.engine.make import make_engine
 from agentark_ray.engine.settings import gpus_of, ref_of, settings_of
 from agentark_ray.models import resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
+from agentark_ray.serving.scripted import ScriptedServer
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
 LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError)  # a replica; another may answer
@@ -112,6 +115,18 @@ def llm_config(
         experimental_configs={"stream_batching_interval_ms": limits.stream_batch_ms},
         server_cls=EngineServer,
     )
+
+
+def engine_deployment(
+    config: Config, ref: ModelRef, name: str, pool: PoolConfig, limits: LimitsConfig
+) -> Application:
+    """The deployment of one model; arguments as of `llm_config`."""
+    if settings_of(config, ref).type == "scripted":
+        options = serve_options(pool)
+        return serve.deployment(ScriptedServer, name=f"EngineServer:{name}", **options).bind(
+            config, name
+        )
+    return build_llm_deployment(llm_config(config, ref, name, pool, limits))
 
 
 def _environment(cpu_kv_cache_gib: int) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Said:
     role: str
     answer: str | None
     output_tokens: int
+    latency_ms: float  # of this completion
     text: str | None = None
     event: str = "turn"
 
@@ -102,6 +103,7 @@ def said(turn: Turn, trace: bool) -> Said:
         role=turn.role,
         answer=turn.answer,
         output_tokens=turn.completion.output_tokens,
+        latency_ms=round(1000 * turn.completion.latency_s, 1),
         text=turn.completion.text if trace else None,
     )
 
@@ -186,7 +188,7 @@ def chunks(event: Event, *, request_id: str, model: str, with_usage: bool) -> li
 
 def sse(value: Mapping[str, Any]) -> str:
     """One server-sent event."""
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def error_body(

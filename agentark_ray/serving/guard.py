@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,11 +28,8 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 
+MAX_DIGITS = 15  # of a length
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-class TooLarge(Exception):
-    """The body grew beyond the limit while it was read."""
 
 
 class Guard:
@@ -62,12 +60,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         scope.setdefault("state", {})["request_id"] = request_id(headers.get("x-request-id", ""))
-        started = False
 
         async def respond(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 found = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     found[name] = value
@@ -77,18 +72,14 @@ class Guard:
         if refusal is not None:
             await _refuse(respond, *refusal)
             return
-        try:
-            await self._app(scope, self._bounded(receive), respond)
-        except TooLarge:
-            if not started:
-                await _refuse(respond, 413, self._too_large())
+        await self._app(scope, self._bounded(receive), respond)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[Any, ...] | None:
         """(status, message, seconds to wait) if the request is not let in."""
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             return 400, f"content-length: expected a number, got {length[:20]!r}"
-        if int(length) > self._body_bytes:
+        if len(length) > MAX_DIGITS or int(length) > self._body_bytes:
             return 413, self._too_large()
         scope["state"]["user"] = ANYBODY
         if not self._keys or scope["path"] in OPEN:
@@ -131,7 +122,7 @@ class Guard:
             if message["type"] == "http.request":
                 read += len(message.get("body", b""))
                 if read > self._body_bytes:
-                    raise TooLarge
+                    raise HTTPException(413, self._too_large())  # FastAPI lets it through
             return message
 
         return bounded

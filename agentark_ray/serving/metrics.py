@@ -1,4 +1,4 @@
-"""The application's metrics, at Ray's Prometheus endpoint as ray_agentark_*."""
+"""The application's metrics, at Ray's Prometheus endpoint as ray_agentark_serve_*."""
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
@@ -11,32 +11,32 @@ class ServingMetrics:
     def __init__(self) -> None:
         tags = ("model", "arm")
         self._requests = Counter(
-            "agentark_requests", "Requests, by HTTP status.", tag_keys=(*tags, "status")
+            "agentark_serve_requests", "Requests, by HTTP status.", tag_keys=(*tags, "status")
         )
-        self._tokens = Counter("agentark_tokens", "Tokens.", tag_keys=(*tags, "kind"))
+        self._tokens = Counter("agentark_serve_tokens", "Tokens.", tag_keys=(*tags, "kind"))
         self._latency = Histogram(
-            "agentark_request_seconds",
+            "agentark_serve_request_seconds",
             "From a request to the end of its answer.",
             boundaries=SECONDS,
             tag_keys=tags,
         )
         self._first = Histogram(
-            "agentark_first_token_seconds",
+            "agentark_serve_first_token_seconds",
             "From a request to the first text of its answer.",
             boundaries=SECONDS,
             tag_keys=tags,
         )
         self._rounds = Histogram(
-            "agentark_rounds", "Rounds of a debate.", boundaries=[1, 2, 3, 4, 6, 8, 16]
+            "agentark_serve_rounds", "Rounds of a debate.", boundaries=[1, 2, 3, 4, 6, 8, 16]
         )
-        self._handed_over = Counter("agentark_handed_over", "Hybrid answers by the debate.")
+        self._handed_over = Counter("agentark_serve_handed_over", "Hybrid answers by the debate.")
         self._fallbacks = Counter(
-            "agentark_fallbacks", "Answers by another arm than chosen.", tag_keys=("arm",)
+            "agentark_serve_fallbacks", "Answers by another arm than chosen.", tag_keys=("arm",)
         )
         self._shadows = Counter(
-            "agentark_shadows", "Answers of the shadow arm.", tag_keys=("outcome",)
+            "agentark_serve_shadows", "Answers of the shadow arm.", tag_keys=("outcome",)
         )
-        self._ongoing = Gauge("agentark_ongoing", "Requests that are being answered.")
+        self._ongoing = Gauge("agentark_serve_ongoing", "Requests that are being answered.")
 
     def ended(
         self,

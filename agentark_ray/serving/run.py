@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from agentark_ray.section import ConfigError
 from agentark_ray.serving.config import AUTO, ServeConfig, is_loopback, user_config
 from agentark_ray.serving.keys import load_keys
 from agentark_ray.serving.parts import read_parts
-from agentark_ray.session import ray_session
+from agentark_ray.session import ray_session, stderr_held_back
 
 START_S = 900.0  # until engines are up
 POLL_S = 1.0
@@ -38,14 +39,15 @@ def run(settings: ServeConfig, console: Console) -> None:
             },
         )
         try:
-            _deploy(schema)
-            _wait(settings.name, console)
+            deploy(schema)
+            wait_until_up(settings.name, lambda told: console.print(told, highlight=False))
             console.print(_told(settings), highlight=False)
             if not on_cluster:
                 _stay(settings.name, console)
         finally:
             if not on_cluster:
-                serve.shutdown()
+                with stderr_held_back():  # the controller's end is no news
+                    serve.shutdown()
 
 
 def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
     }
 
 
-def _deploy(schema: dict[str, Any]) -> None:
+def deploy(schema: dict[str, Any]) -> None:
     """Hand it to the controller, which builds in a task and updates only what changed.
 
     `serve.run` would restart every replica each time.
@@ -91,7 +93,7 @@ def _deploy(schema: dict[str, Any]) -> None:
     client.deploy_apps(ServeDeploySchema.model_validate(schema))
 
 
-def _wait(name: str, console: Console) -> None:
+def wait_until_up(name: str, tell: Callable[[str], None]) -> None:
     """Until the application runs; tells which deployments are still starting."""
     from ray import serve
 
@@ -110,7 +112,7 @@ def _wait(name: str, console: Console) -> None:
         ]
         now = f"starting: {', '.join(waiting) or 'the application is built'}"
         if now != told:
-            console.print(f"  {now} ({time.monotonic() - started:.0f} s)", highlight=False)
+            tell(f"  {now} ({time.monotonic() - started:.0f} s)")
             told = now
         if time.monotonic() - started > START_S:
             raise RuntimeError(f"application {name}: not up after {START_S:.0f} s: {now}")

@@ -120,7 +120,7 @@ def parsed(pieces: list[str]) -> list[Any]:
 @pytest.mark.parametrize(
     "event",
     [
-        Said(round=0, agent=1, role="agent", answer="2", output_tokens=3),
+        Said(round=0, agent=1, role="agent", answer="2", output_tokens=3, latency_ms=9.0),
         Voted(round=0, answer="2", count=3, agents=5),
         HandedOver(confidence=-0.5, threshold=-0.2),
     ],

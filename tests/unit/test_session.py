@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from agentark_ray.config import ConfigError
-from agentark_ray.session import _stderr_held_back, need_cluster
+from agentark_ray.session import stderr_held_back, need_cluster
 
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
@@ -23,11 +23,11 @@ def test_other_addresses_are_left_to_ray(address: str) -> None:
 
 
 def test_what_ray_says_is_shown_only_if_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    with _stderr_held_back():
+    with stderr_held_back():
         os.write(2, b"notice")
     os.write(2, b" after")
     assert capfd.readouterr().err == " after"
-    with pytest.raises(RuntimeError, match="no raylet"), _stderr_held_back():
+    with pytest.raises(RuntimeError, match="no raylet"), stderr_held_back():
         os.write(2, b"the reason")
         raise RuntimeError("no raylet")
     os.write(2, b" after")

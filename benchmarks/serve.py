@@ -1,0 +1,241 @@
+"""The served application against a bare vLLM server, and a debate against its own slowest chain.
+
+`student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, by
+turns; ratios of output tokens a second and of the median time to the first token. `debate`: the
+time of a debate over the sum of its rounds' slowest answers. `hybrid`: its tokens over the debate's
+on the same questions. Servers listen on loopback; the load is bounded by `--concurrency`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from agentark_ray.config import parse_config
+from agentark_ray.debate.layouts import ask
+from agentark_ray.models import resolve_model
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.tasks.registry import TASKS
+from benchmarks.common import eval_questions, finish, say
+from benchmarks.random_model import make_random_model
+
+START_S = 600
+# About 100M parameters with the tiny tokenizer.
+ENGINE_BOUND = {
+    "hidden_size": 768,
+    "intermediate_size": 2304,
+    "num_hidden_layers": 14,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 4,
+}
+MAX_LEN = 2048
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def server(command: Sequence[str], port: int, **environment: str) -> Iterator[str]:
+    """A server process and what it started; its URL once it lists its models."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+        url = f"http://127.0.0.1:{port}/v1"
+        try:
+            _wait(url, process, log)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(90)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Any) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/models", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(1)
+    log.seek(0)
+    sys.exit(f"no server at {url}: {log.read()[-3000:].decode(errors='replace')}")
+
+
+def vllm_command(model: str, port: int) -> list[str]:
+    """vLLM's own server with the engine settings that the application gives its engines."""
+    return [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model),
+        *("--served-model-name", "base", "--port", str(port), "--host", "127.0.0.1"),
+        *("--max-model-len", str(MAX_LEN), "--enforce-eager", "--block-size", "32"),
+        *("--seed", "17", "--disable-access-log-for-endpoints", "/v1/chat/completions"),
+    ]
+
+
+def our_command(folder: Path, model: str, port: int) -> list[str]:
+    """The application, serving the same model as `base`."""
+    config = parse_config(
+        {}, [f"output={folder}", f"model={model}", f"engine.max_model_len={MAX_LEN}"], "benchmark"
+    )
+    RunFolder(config.output).open(config, resolve_model(model))
+    settings = folder / "serve.yaml"
+    settings.write_text(f"run: {folder}\nmodels: [base, debate]\nport: {port}\n")
+    return [sys.executable, "-m", "agentark_ray.cli", "serve", str(settings)]
+
+
+def bodies(count: int, tokens: int) -> list[dict[str, Any]]:
+    """Streamed chat requests with as many output tokens each."""
+    instruction = TASKS["arithmetic"].grader.instruction
+    return [
+        {
+            "model": "base",
+            "messages": [{"role": "user", "content": ask(question.text, instruction)}],
+            "max_tokens": tokens,
+            "temperature": 1.0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for question in eval_questions(count)
+    ]
+
+
+async def events(session: aiohttp.ClientSession, url: str, body: Any) -> AsyncIterator[Any]:
+    """The chunks of a stream."""
+    async with session.post(f"{url}/chat/completions", json=body) as response:
+        response.raise_for_status()
+        async for line in response.content:
+            data = line.decode().removeprefix("data: ").strip()
+            if data and data != "[DONE]":
+                yield json.loads(data)
+
+
+async def load(url: str, asked: Sequence[Any], concurrency: int) -> dict[str, float]:
+    """All requests, `concurrency` at once: output tokens a second, median ms to the first text."""
+    waiting = list(asked)
+    firsts: list[float] = []
+    tokens = 0
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        nonlocal tokens
+        while waiting:
+            body, started, first = waiting.pop(), time.perf_counter(), None
+            async for chunk in events(session, url, body):
+                if (
+                    first is None
+                    and chunk["choices"]
+                    and chunk["choices"][0]["delta"].get("content")
+                ):
+                    first = time.perf_counter() - started
+                if chunk.get("usage"):
+                    tokens += chunk["usage"]["completion_tokens"]
+            assert first is not None, "an answer without text"
+            firsts.append(first)
+
+    started = time.perf_counter()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
+        await asyncio.gather(*(work(session) for _ in range(concurrency)))
+    seconds = time.perf_counter() - started
+    return {"tokens_per_s": tokens / seconds, "ttft_ms": 1000 * statistics.median(firsts)}
+
+
+def against_vllm(model: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Figures of both servers, by turns; both are up, one is asked."""
+    ours, theirs = free_port(), free_port()
+    asked = bodies(args.requests, args.tokens)
+    found: dict[str, list[dict[str, float]]] = {"vllm": [], "ours": []}
+    kv = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    with server(vllm_command(model, theirs), theirs, **kv) as peer:
+        say("serve: vLLM's server is up")
+        with server(our_command(folder, model, ours), ours) as url:
+            say("serve: the application is up")
+            both = [("vllm", peer), ("ours", url)]
+            for _, where in both:
+                asyncio.run(load(where, asked[: args.concurrency], args.concurrency))  # warm up
+            for turn in range(args.turns):
+                for name, where in both if turn % 2 else reversed(both):
+                    now = asyncio.run(load(where, asked, args.concurrency))
+                    found[name].append(now)
+                    told = f"{now['tokens_per_s']:,.0f} tokens/s, first {now['ttft_ms']:.0f} ms"
+                    say(f"serve: turn {turn + 1}, {name}: {told}")
+            chain = asyncio.run(slowest_chain(url, args.debates))
+    medians = {
+        name: {key: statistics.median(one[key] for one in turns) for key in turns[0]}
+        for name, turns in found.items()
+    }
+    return {"medians": medians, "turns": found, "debate_over_chain": chain}
+
+
+async def slowest_chain(url: str, count: int) -> float:
+    """Median of a debate's seconds over the sum of its rounds' slowest answers, alone."""
+    ratios = []
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
+        for question in eval_questions(count):
+            body = {
+                "model": "debate",
+                "messages": [{"role": "user", "content": question.text}],
+                "max_tokens": 64,
+                "stream": True,
+            }
+            started, slowest = time.perf_counter(), dict[int, float]()
+            async for chunk in events(session, url, body):
+                told = chunk.get("agentark") or {}
+                if told.get("event") == "turn":
+                    before = slowest.get(told["round"], 0.0)
+                    slowest[told["round"]] = max(before, told["latency_ms"])
+            ratios.append(1000 * (time.perf_counter() - started) / sum(slowest.values()))
+    return statistics.median(ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--models", nargs="+", default=["100M", "tiny"], choices=["100M", "tiny"])
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--requests", type=int, default=64, help="a turn")
+    parser.add_argument("--tokens", type=int, default=64, help="output tokens a request")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--debates", type=int, default=10)
+    args = parser.parse_args()
+    ratios: dict[str, float] = {}
+    details: dict[str, Any] = {"concurrency": args.concurrency, "requests": args.requests}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in args.models:
+            model = "tiny"
+            if name == "100M":
+                model = f"{temporary}/model"
+                details["parameters"] = make_random_model(Path(model), **ENGINE_BOUND)
+            found = against_vllm(resolve_model(model), args, Path(temporary) / f"run-{name}")
+            ours, theirs = found["medians"]["ours"], found["medians"]["vllm"]
+            ratios[f"{name}_throughput"] = ours["tokens_per_s"] / theirs["tokens_per_s"]
+            ratios[f"{name}_first_token"] = ours["ttft_ms"] / theirs["ttft_ms"]
+            ratios[f"{name}_debate_over_chain"] = found.pop("debate_over_chain")
+            details[name] = found
+    finish("serve", ratios, details)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""A real Ray Serve application over scripted engines: answers, limits, rollout, failures."""
+
+import json
+import os
+import random
+import signal
+import string
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from agentark_ray.monitoring import read_requests
+from agentark_ray.serving.keys import add_key
+from tests.ray.serving import MESSAGES, client, replica_pids, scripted_run, settings_for, start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PORT = 8911
+URL = f"http://127.0.0.1:{PORT}"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """An application with keys, two replicas of each engine, and a shadow."""
+    from ray import serve
+
+    from agentark_ray.session import ray_session
+
+    folder = tmp_path_factory.mktemp("serving")
+    run = scripted_run(folder / "run")
+    keys = folder / "keys.jsonl"
+    found = {"key": add_key(str(keys), "alice"), "poor": add_key(str(keys), "poor"), "run": run}
+    lines = [json.loads(line) for line in keys.read_text().splitlines()]
+    lines[1] |= {"requests_per_minute": 2}
+    keys.write_text("\n".join(map(json.dumps, lines)))
+    pool = {"min_replicas": 2, "max_replicas": 2}
+    settings = settings_for(
+        run,
+        PORT,
+        pools={"base": pool, "student": pool, "debate": pool},
+        keys={"file": str(keys), "requests_per_minute": 1_000_000},
+        limits={"body_bytes": 20_000, "messages": 3, "max_tokens": 600},
+        rollout={"weights": {"student": 1.0}, "shadow": {"arm": "debate", "share": 1.0}},
+    )
+    with ray_session(cpus=16):
+        serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+        start(settings)
+        yield {**found, "settings": settings, "client": client(PORT, found["key"])}
+        serve.shutdown()
+
+
+def ask(served: dict[str, Any], model: str, **values: Any) -> Any:
+    return served["client"].chat.completions.create(model=model, messages=MESSAGES, **values)
+
+
+@pytest.mark.parametrize("model", ["student", "base", "debate", "hybrid", "agentark"])
+def test_the_official_client_is_answered(served: dict[str, Any], model: str) -> None:
+    answer = ask(served, model)
+    assert "\\boxed" in answer.choices[0].message.content
+    assert answer.usage.completion_tokens >= 10
+    chunks = list(ask(served, model, stream=True, stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert "\\boxed" in text
+    assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens >= 10
+    without = list(ask(served, model, stream=True))
+    assert all(chunk.choices for chunk in without)
+
+
+def test_models_are_listed(served: dict[str, Any]) -> None:
+    names = [model.id for model in served["client"].models.list()]
+    assert names == ["agentark", "student", "debate", "hybrid", "base"]
+    assert served["client"].models.retrieve("hybrid").id == "hybrid"
+
+
+def test_a_debate_tells_its_rounds_and_sums_its_tokens(served: dict[str, Any]) -> None:
+    answer = ask(served, "debate", extra_body={"agentark": {"trace": True}})
+    trace = answer.agentark["trace"]
+    assert {turn["agent"] for turn in trace} == {0, 1, 2}
+    assert answer.usage.completion_tokens == sum(turn["output_tokens"] for turn in trace)
+    chunks = list(ask(served, "debate", stream=True))
+    told = [chunk.agentark["event"] for chunk in chunks if getattr(chunk, "agentark", None)]
+    assert told == ["turn"] * 3 + ["vote", "answer"]
+
+
+def test_a_hybrid_says_who_answered(served: dict[str, Any]) -> None:
+    paths = Counter()
+    for number in range(12):
+        messages: Any = [{"role": "user", "content": f"{number} + 1 = ?"}]
+        answer = served["client"].chat.completions.create(model="hybrid", messages=messages)
+        told = answer.agentark
+        assert (told["path"] == "student") == (told["confidence"] >= -0.5)
+        paths[told["path"]] += 1
+    assert paths["student"] and paths["debate"]
+
+
+def refused(status: int, body: Any, headers: dict[str, str] | None = None, path: str = "") -> Any:
+    found = httpx.post(
+        f"{URL}{path or '/v1/chat/completions'}", content=body, headers=headers or {}, timeout=60
+    )
+    assert found.status_code == status, found.text
+    return found.json()["error"], found.headers
+
+
+def auth(served: dict[str, Any], key: str = "key") -> dict[str, str]:
+    return {"authorization": f"Bearer {served[key]}", "content-type": "application/json"}
+
+
+def test_without_a_key_nothing_is_answered(served: dict[str, Any]) -> None:
+    for headers in ({}, {"authorization": "Bearer ak-wrong"}, {"authorization": served["key"]}):
+        error, said = refused(401, b"{}", headers)
+        assert error["type"] == "authentication_error" and said["www-authenticate"] == "Bearer"
+    assert httpx.get(f"{URL}/v1/models").status_code == 401
+    assert httpx.get(f"{URL}/health").json() == {"status": "ok"}
+
+
+def test_limits(served: dict[str, Any]) -> None:
+    headers = auth(served)
+    refused(413, b"x" * 20_001, headers)
+    refused(413, iter([b"x" * 10_000] * 3), headers)  # chunked: its length is not said before
+    many = {"model": "student", "messages": MESSAGES * 4}
+    assert refused(413, json.dumps(many), headers)[0]["param"] == "messages"
+    long = {"model": "student", "messages": MESSAGES, "max_tokens": 601}
+    assert refused(422, json.dumps(long), headers)[0]["param"] == "max_tokens"
+    unknown = {"model": "gpt", "messages": MESSAGES}
+    assert refused(404, json.dumps(unknown), headers)[0]["code"] == "model_not_found"
+    template = {"model": "student", "messages": MESSAGES, "chat_template": "{{ x }}"}
+    assert refused(422, json.dumps(template), headers)[0]["param"] == "chat_template"
+    debate = {"model": "debate", "prompt": "1 + 1"}
+    refused(404, json.dumps(debate), headers, "/v1/completions")
+
+
+def test_a_key_has_its_requests_a_minute(served: dict[str, Any]) -> None:
+    body = json.dumps({"model": "student", "messages": MESSAGES})
+    found = [
+        httpx.post(f"{URL}/v1/chat/completions", content=body, headers=auth(served, "poor"))
+        for _ in range(3)
+    ]
+    assert [one.status_code for one in found] == [200, 200, 429]
+    assert 0 < int(found[2].headers["retry-after"]) <= 30
+
+
+def test_the_shadow_is_compared_and_records_are_kept(served: dict[str, Any]) -> None:
+    for _ in range(5):
+        ask(served, "agentark")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = httpx.get(f"{URL}/v1/agentark/recent", headers=auth(served)).json()
+        if sum(one["agreement"] is True for one in found["requests"]) >= 5:
+            break
+        time.sleep(1)
+    assert sum(one["agreement"] is True for one in found["requests"]) >= 5
+    folder = served["run"].path("served")
+    while not Path(folder).is_dir() or not list(Path(folder).glob("*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    rows = list(read_requests(folder))
+    assert rows and {row.student for row in rows} == {"rsft"}
+
+
+def test_another_rollout_restarts_nothing(served: dict[str, Any]) -> None:
+    before = {name: replica_pids(name) for name in ("EngineServer", "debate", "ingress")}
+    assert all(before.values())
+    changed = served["settings"].model_copy(
+        update={
+            "rollout": served["settings"].rollout.model_copy(
+                update={"weights": {"debate": 1.0}, "shadow": None}
+            )
+        }
+    )
+    start(changed)
+    deadline = time.monotonic() + 30
+    while ask(served, "agentark").agentark["path"] != "debate":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert {name: replica_pids(name) for name in before} == before
+
+
+def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -> list[Any]:
+    """Statuses of requests without a stream, asked again as a client does on 429 and 503."""
+    until, found = time.monotonic() + seconds, []
+
+    def work() -> None:
+        again = client(PORT, served["key"]).with_options(max_retries=5, timeout=60)
+        while time.monotonic() < until:
+            try:
+                again.chat.completions.create(model=model, messages=MESSAGES)
+                found.append(200)
+            except openai.APIStatusError as error:
+                found.append(error.status_code)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "victim"),
+    [("student", "EngineServer:student"), ("debate", "EngineServer:base"), ("debate", "debate")],
+)
+def test_a_killed_replica_costs_no_request(
+    served: dict[str, Any], model: str, victim: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[float] = []
+
+    def kill() -> None:
+        time.sleep(3)
+        os.kill(replica_pids(victim)[0], signal.SIGKILL)
+        killed.append(time.monotonic())
+        while len(replica_pids(victim)) < 2:
+            time.sleep(0.2)
+        killed.append(time.monotonic())
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = load(served, model, 25)
+    killer.join(60)
+    assert set(found) == {200}, Counter(found)
+    with capsys.disabled():
+        print(f"\n{victim}: {len(found)} requests, back after {killed[1] - killed[0]:.1f} s")
+
+
+def test_a_client_that_leaves_frees_the_engine(served: dict[str, Any]) -> None:
+    with served["client"].chat.completions.create(
+        model="student", messages=MESSAGES, stream=True
+    ) as stream:
+        next(iter(stream))
+    assert ask(served, "student").choices
+
+
+def test_bad_bodies_are_never_a_server_error(served: dict[str, Any]) -> None:
+    draw = random.Random(7)
+    good = {"model": "student", "messages": MESSAGES, "max_tokens": 1000}  # refused: too many
+    values: list[Any] = [None, True, -1, 1e308, "", "\ud800", [], {}, [[]], "x" * 99, 2**70]
+
+    def body() -> bytes:
+        kind = draw.randrange(4)
+        if kind == 0:
+            return bytes(draw.randrange(256) for _ in range(draw.randrange(60)))
+        if kind == 1:
+            text = json.dumps(good)
+            at = draw.randrange(len(text))
+            return (text[:at] + draw.choice(string.printable) + text[at + 1 :]).encode()
+        if kind == 2:
+            return b"[" * draw.randrange(1, 9000)
+        spoiled: dict[str, Any] = {**good, draw.choice([*good, "temperature", "stop", "n"]): 0}
+        spoiled[draw.choice(list(spoiled))] = draw.choice(values)
+        return json.dumps(spoiled).encode()
+
+    with httpx.Client(headers=auth(served), timeout=60) as http:
+        found = Counter(
+            http.post(f"{URL}/v1/chat/completions", content=body()).status_code
+            for _ in range(10_000)
+        )
+    assert all(status < 500 for status in found), found
+    assert ask(served, "student").choices

@@ -1,0 +1,87 @@
+"""The guard before an application that says what it was given."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.testclient import TestClient
+
+from agentark_ray.serving.guard import Guard
+from agentark_ray.serving.keys import ApiKey, hash_of
+
+KEY = "ak-" + "k" * 40
+
+
+def client(requests: int = 100, tokens: int = 100, keys: bool = True) -> TestClient:
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def echo(body: dict[str, Any], request: Request) -> dict[str, Any]:
+        if hasattr(request.state, "budget"):
+            request.state.budget.spend(body.get("tokens", 0))
+        return {"user": request.state.user, "id": request.state.request_id}
+
+    @app.get("/compare")
+    async def compare() -> str:
+        return "page"
+
+    key = ApiKey(
+        name="alice",
+        sha256=hash_of(KEY),
+        requests_per_minute=requests,
+        tokens_per_minute=tokens,
+    )
+    app.add_middleware(Guard, keys=[key] if keys else [], body_bytes=1000)
+    return TestClient(app, headers={"authorization": f"Bearer {KEY}"})
+
+
+def post(http: TestClient, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    return http.post("/v1/chat/completions", json=body, headers=headers)
+
+
+def test_the_owner_of_a_key_is_let_in() -> None:
+    assert post(client()).json()["user"] == "alice"
+    assert post(client(keys=False), {"authorization": ""}).json()["user"] == "anybody"
+
+
+@pytest.mark.parametrize("said", ["", "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer é"])
+def test_others_are_not(said: str) -> None:
+    headers = {b"authorization": said.encode("latin-1")}
+    found = client().post("/v1/chat/completions", json={}, headers=headers)  # type: ignore[arg-type]
+    assert found.status_code == 401
+    assert KEY not in found.text
+
+
+def test_the_page_is_open_and_nothing_else_is() -> None:
+    http = client()
+    assert http.get("/compare", headers={"authorization": ""}).status_code == 200
+    assert http.get("/openapi.json", headers={"authorization": ""}).status_code == 401
+
+
+def test_tokens_that_were_used_are_waited_for() -> None:
+    http = client(tokens=60)
+    assert post(http, tokens=120).status_code == 200
+    found = post(http)
+    assert found.status_code == 429
+    assert 55 <= int(found.headers["retry-after"]) <= 61
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "٣"])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    headers = {b"content-length": length.encode(), b"authorization": f"Bearer {KEY}".encode()}
+    found = client().post("/v1/chat/completions", content=b"{}", headers=headers)  # type: ignore[arg-type]
+    assert found.status_code in (400, 413)
+
+
+def test_every_response_has_the_security_headers() -> None:
+    http = client()
+    for found in (post(http), post(http, {"authorization": ""}), http.get("/compare")):
+        assert found.headers["content-security-policy"].startswith("default-src 'none'")
+        assert found.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_request_id_of_the_proxy_is_kept_and_a_strange_one_is_not() -> None:
+    http = client()
+    assert post(http, {"x-request-id": "abc-1"}).json()["id"] == "chatcmpl-abc-1"
+    made = post(http, {"x-request-id": "a b; rm"}).json()["id"]
+    assert made.startswith("chatcmpl-") and " " not in made
