@@ -113,13 +113,13 @@ def drive(
     with watch(console, f"starting {arm.name}", lambda: None):
         ray.get(actor.start.remote())
     cold_start_s = time.monotonic() - began
-    first_s = ray.get(actor.first.remote())
+    first_s: Any = ray.get(actor.first.remote())
     rates: list[Entry] = []
     while (rate := next_rate(plan, rates)) is not None:
         with watch(console, arm.name, lambda: ray.get(actor.state.remote())):
             rates.append(ray.get(actor.offer.remote(rate)))
         say(console, rates[-1])
-    weight = ray.get(actor.weight.remote())
+    weight: Any = ray.get(actor.weight.remote())
     ray.kill(actor)
     return {
         **_entry("engine", None, arm.model, plan, questions, first_s, rates),

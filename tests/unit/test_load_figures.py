@@ -18,7 +18,7 @@ from agentark_ray.load.figures import (
 
 
 def ended(scheduled: float, end: float, **changes: Any) -> Ended:
-    values = {
+    values: dict[str, Any] = {
         "scheduled": scheduled,
         "sent": scheduled,
         "first": (scheduled + end) / 2,
@@ -31,7 +31,8 @@ def ended(scheduled: float, end: float, **changes: Any) -> Ended:
 
 
 def tally(*found: Ended, **changes: Any) -> Tally:
-    counted = Tally(**({"offered": 1.0, "seconds": 8.0} | changes))
+    values: dict[str, Any] = {"offered": 1.0, "seconds": 8.0}
+    counted = Tally(**(values | changes))
     for one in found:
         counted.add(one)
     return counted
@@ -117,7 +118,8 @@ def test_nothing_came() -> None:
     ],
 )
 def test_saturation(numbers: dict[str, int], expected: bool) -> None:
-    assert saturated(**({"errors": 0, "requests": 100} | numbers)) is expected
+    values = {"errors": 0, "requests": 100, **numbers}
+    assert saturated(**values) is expected
 
 
 def test_an_arm_that_answers_half_is_saturated() -> None:
