@@ -1,6 +1,7 @@
 """The files of cluster/, without a cloud: schemas, hardening, and what they say of this project."""
 
 import copy
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from agentark_ray.config import load_config
+from agentark_ray.resources import VARIABLE
 from agentark_ray.serving.config import parse_serve_config
 from tests.unit.manifests import CLUSTER, KUBERAY, Object, lint, objects, pods, ray_spec, render
 
@@ -357,3 +359,28 @@ def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:
         if "Condition" in statement
     }
     assert tag == launcher("aws")["cluster_name"]
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_jobs_are_told_how_far_the_launchers_cluster_grows(name: str) -> None:
+    config = launcher(name)
+    (said,) = re.findall(f"{VARIABLE}='([^']*)'", config["head_start_ray_commands"][-1])
+    types = config["available_node_types"].values()
+    workers = [one for one in types if one["resources"].get("GPU")]
+    expected = [{"nodes": one["max_workers"], **one["resources"]} for one in workers]
+    assert json.loads(said) == expected
+
+
+@pytest.mark.parametrize("folder", [f for f in OVERLAYS if f.name != "serve"], ids=shown)
+def test_jobs_are_told_how_far_the_pods_grow(folder: Path) -> None:
+    (spec,) = (spec for one in render(folder) if (spec := ray_spec(one)))
+    head = spec["headGroupSpec"]["template"]["spec"]["containers"][0]
+    (said,) = (v["value"] for v in head["env"] if v["name"] == VARIABLE)
+    expected = []
+    for group in spec["workerGroupSpecs"]:
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        gpus = limits["nvidia.com/gpu"]
+        expected.append(
+            {"nodes": group["maxReplicas"], "CPU": int(limits["cpu"]), "GPU": int(gpus)}
+        )
+    assert json.loads(said) == expected

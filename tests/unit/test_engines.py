@@ -8,7 +8,7 @@ from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.make import make_engine
 from agentark_ray.engine.settings import Placement, gpus_of, placement, refs_of
 from agentark_ray.engine.vllm import VllmEngine
-from agentark_ray.session import groups_fit
+from agentark_ray.resources import groups_fit
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import ModelRef
 

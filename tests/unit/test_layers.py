@@ -44,7 +44,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("train.advantages",),
     ("engine", "tiny"),
     ("traces", "train", "evaluate"),
-    ("model_card", "process_reward", "step_scores", "workspace"),
+    ("model_card", "process_reward", "step_scores", "gold_scores", "workspace"),
     ("student", "evaluation", "upkeep", "load"),
     ("report_source",),
     ("reporting",),

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from agentark_ray.config import ConfigError
-from agentark_ray.session import stderr_held_back, need_cluster
+from agentark_ray.session import need_cluster, stderr_held_back
 
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
