@@ -10,6 +10,7 @@ from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, step_quality
 from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.tally import CHECK, PEER
 from agentark_ray.evaluate_config import GREEDY, EvaluateConfig
+from agentark_ray.gold_scores import gold_perplexity
 from agentark_ray.model_card import write_model_card
 from agentark_ray.robustness_config import OOD, ood_kind, row_kind
 from agentark_ray.run_folder import RunFolder
@@ -57,6 +58,8 @@ def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> F
     quality = remote(_quality, folder, names)
     for name, figures in _prm(space, found, names).items():
         quality[name]["prm"] = figures
+    for name, figures in _gold(space, found).items():
+        quality.setdefault(name, {})["gold"] = figures
     for arm, figures in summary["arms"].items():
         figures |= {"second_turn": probed.second_turn(arm), "steps": quality.get(arm)}
     found_too = {
@@ -147,6 +150,13 @@ def _prm(space: Workspace, found: Sequence[Record], names: Sequence[str]) -> dic
     if not models:
         return {}
     return prm_scores(space.folder, space.config, models[0], names)
+
+
+def _gold(space: Workspace, found: Sequence[Record]) -> dict[str, Figures]:
+    """Perplexity of gold reasoning under the run's model, as `single`, and under every student."""
+    folder = space.folder
+    students = {arm_of(folder, one["name"]): folder.path("students", one["name"]) for one in found}
+    return gold_perplexity(folder, space.config, {"single": space.model, **students})
 
 
 def students_now(folder: RunFolder) -> dict[str, str]:

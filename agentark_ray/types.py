@@ -84,6 +84,7 @@ class Question:
     task: str  # a key of tasks.registry.TASKS
     split: str  # a Split
     aliases: Sequence[str] = ()  # answers that are as right as `gold`
+    solution: str | None = None  # a worked one, where the data set has it; no agent reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

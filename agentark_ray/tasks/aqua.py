@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.choice import CHOICE
-from agentark_ray.tasks.files import Item, file_task, text_field
+from agentark_ray.tasks.files import Item, file_task, own_text, text_field
 from agentark_ray.tasks.formats import Record
 from agentark_ray.tasks.text import LETTERS, with_options
 
@@ -23,7 +23,8 @@ def parse(record: Record, config: TasksConfig) -> Iterator[Item]:
         raise ValueError(f"field 'correct' must be a letter of {len(options)} options: {letter!r}")
     labelled = zip(LETTERS, options, strict=False)
     texts = [_unlabelled(option, label) for label, option in labelled]
-    yield Item(text=with_options(question, texts), gold=letter)
+    solution = own_text(record, "rationale")
+    yield Item(text=with_options(question, texts), gold=letter, solution=solution)
 
 
 def _unlabelled(option: str, letter: str) -> str:

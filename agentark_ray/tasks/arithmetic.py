@@ -174,6 +174,7 @@ def questions(split: str, start: int, stop: int, seed: int = 0) -> Iterator[Ques
             gold=str(found.answer),
             task=TASK,
             split=split,
+            solution=found.solution(),
         )
 
 

@@ -36,6 +36,7 @@ class Item:
     group: str | None = None  # questions of a group are held out together
     question_id: str | None = None  # None: a hash of the text
     split: str | None = None  # a Split, if the record says it
+    solution: str | None = None  # a worked one
 
 
 Parse = Callable[[Record, TasksConfig], Iterable[Item]]  # raises KeyError, ValueError
@@ -120,6 +121,7 @@ def read_questions(
                     aliases=item.aliases,
                     task=task,
                     split=shard.split,
+                    solution=item.solution,
                 )
 
 
@@ -155,6 +157,12 @@ def text_field(record: Record, *names: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"field {name!r} must be text, got {value!r}")
     return value.strip()
+
+
+def own_text(record: Record, name: str) -> str | None:
+    """The text of a field, if the record has it and it is not empty."""
+    value = record.get(name)
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def rows(value: object, name: str) -> list[Record]:

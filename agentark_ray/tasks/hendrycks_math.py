@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from agentark_ray.config import TasksConfig
 from agentark_ray.grading.math import MATH as GRADER
 from agentark_ray.grading.text import boxed
-from agentark_ray.tasks.files import Item, file_task, text_field
+from agentark_ray.tasks.files import Item, file_task, own_text, text_field
 from agentark_ray.tasks.formats import Record
 
 
@@ -18,13 +18,14 @@ def parse(record: Record, config: TasksConfig) -> Iterator[Item]:
     del config
     text = text_field(record, "problem")
     if record.get("answer") is not None:
-        yield Item(text=text, gold=text_field(record, "answer"))
+        gold, solution = text_field(record, "answer"), own_text(record, "solution")
+        yield Item(text=text, gold=gold, solution=solution)
         return
     solution = text_field(record, "solution")
     gold = boxed(solution)
     if gold is None:
         raise ValueError(f"field 'solution' must hold \\boxed{{...}}, got {solution[-60:]!r}")
-    yield Item(text=text, gold=gold)
+    yield Item(text=text, gold=gold, solution=solution)
 
 
 MATH = file_task("math", GRADER, parse)

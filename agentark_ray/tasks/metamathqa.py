@@ -21,7 +21,8 @@ def parse(record: Record, config: TasksConfig) -> Iterator[Item]:
     _, _, gold = response.rpartition(MARK)
     if MARK not in response or not gold.strip():
         raise ValueError(f"field 'response' must end in '{MARK} X', got {response[-60:]!r}")
-    yield Item(text=text, gold=gold.strip(), group=record.get("original_question"))
+    group = record.get("original_question")
+    yield Item(text=text, gold=gold.strip(), group=group, solution=response)
 
 
 METAMATHQA = file_task("metamathqa", MATH, parse)

@@ -23,6 +23,7 @@ from agentark_ray.traces.leaks import NO_LEAKS, Leaks, find_leaks
 from agentark_ray.traces.schema import (
     QUESTION_SCHEMA,
     REQUEST_SCHEMA,
+    STORED_QUESTION_SCHEMA,
     question_row,
     row_question,
 )
@@ -55,13 +56,13 @@ def write_questions(folder: RunFolder, config: Config) -> dict[str, int]:
         questions = read_split(shards, split, config.seed)
         limit = getattr(config.tasks, f"{split}_questions")
         rows = _new_rows(questions, found, limit)
-        counts[split.value] = write_rows(folder, rows, QUESTION_SCHEMA, f"questions/{split}")
+        counts[split.value] = write_rows(folder, rows, STORED_QUESTION_SCHEMA, f"questions/{split}")
         if not counts[split.value] and split != Split.OOD:
             raise TaskError(f"tasks: no {split} question in {_source(config, shards)}")
         _check_unique(folder, split, counts[split.value])
     for name, (ood, limit) in ood_sets(config.evaluate.ood, config.seed).items():
         rows = _new_rows(read_split(ood, Split.OOD, config.seed), found, limit)
-        counts[name] = write_rows(folder, rows, QUESTION_SCHEMA, f"questions/{name}")
+        counts[name] = write_rows(folder, rows, STORED_QUESTION_SCHEMA, f"questions/{name}")
         if not counts[name]:
             raise TaskError(f"evaluate.ood: no question in the set {name}")
         _check_unique(folder, name, counts[name])
@@ -99,8 +100,10 @@ def _new_rows(
 def _drop(folder: RunFolder, leaks: Leaks) -> int:
     """Training questions without the leaking ones; returns how many are left."""
     dropped = frozenset(leaks.ids)
-    rows = (row for row in _questions(folder, Split.TRAIN) if row["question_id"] not in dropped)
-    count = write_rows(folder, rows, QUESTION_SCHEMA, "questions/train")
+    rows = (
+        row for row in stored_questions(folder, Split.TRAIN) if row["question_id"] not in dropped
+    )
+    count = write_rows(folder, rows, STORED_QUESTION_SCHEMA, "questions/train")
     if not count:
         raise TaskError(f"{leaks.message()}; but nothing else is there to train on")
     return count
@@ -143,7 +146,7 @@ def _check_unique(folder: RunFolder, split: str, total: int) -> None:
 
 
 def _texts(folder: RunFolder, split: str) -> Iterator[tuple[str, str]]:
-    for row in _questions(folder, split, ["question_id", "question"]):
+    for row in stored_questions(folder, split, ["question_id", "question"]):
         yield row["question_id"], row["question"][:120]
 
 
@@ -184,7 +187,7 @@ def _requests(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     config_hash = generation_hash(config, model, plan.arm)
     cell = cell_of(plan.kind)
-    rows = _questions(folder, plan.questions or split)
+    rows = stored_questions(folder, plan.questions or split)
     for index, row in enumerate(itertools.islice(rows, plan.limit)):
         asked = perturb(row_question(row), *cell, config.seed) if cell else None
         if cell is None or asked is not None:
@@ -209,9 +212,10 @@ def request_row(
     }
 
 
-def _questions(
+def stored_questions(
     folder: RunFolder, split: str, columns: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
+    """The rows of questions/`split`.parquet, in order."""
     source = dataset.dataset(
         folder.inner("questions", f"{split}.parquet"), filesystem=folder.filesystem
     )

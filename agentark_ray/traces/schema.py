@@ -21,6 +21,8 @@ _QUESTION_FIELDS = [
     pa.field("split", pa.string()),
 ]
 QUESTION_SCHEMA = pa.schema(_QUESTION_FIELDS)
+# Of questions/: requests and traces do not carry the solution on.
+STORED_QUESTION_SCHEMA = QUESTION_SCHEMA.append(pa.field("solution", pa.string()))
 REQUEST_SCHEMA = pa.schema(
     [
         pa.field("debate_id", pa.string()),  # hash of question id, generation hash, kind, replica
@@ -83,7 +85,7 @@ TRACE_SCHEMA = pa.schema(
 
 
 def question_row(question: Question) -> dict[str, Any]:
-    """A row of QUESTION_SCHEMA."""
+    """A row of STORED_QUESTION_SCHEMA."""
     return {
         "question_id": question.question_id,
         "question": question.text,
@@ -91,6 +93,7 @@ def question_row(question: Question) -> dict[str, Any]:
         "aliases": list(question.aliases),
         "task": question.task,
         "split": question.split,
+        "solution": question.solution,
     }
 
 
