@@ -10,9 +10,11 @@ from typing import Any
 
 import aiohttp
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from agentark_ray.cluster.submission import STOP_S, Submission
+from agentark_ray.cluster.tokens import token_file
 from agentark_ray.config import ConfigError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -47,6 +49,8 @@ class Jobs:
             self._client = JobSubmissionClient(address)
         except (ConnectionError, requests.ConnectionError):
             raise ConfigError(f"{address}: no Ray job API answers there") from None
+        except AuthenticationError:
+            raise ConfigError(f"{address}: refuses the token of {token_file()}") from None
         except RuntimeError as error:
             raise ConfigError(f"{address}: {_first_line(error)}") from None
 

@@ -1,0 +1,133 @@
+"""Commands of cluster/README.md: their programs know the flags, and the files are there."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from ray.scripts.scripts import cli as ray_cli
+
+from agentark_ray.cli import app
+from tests.unit.manifests import CLUSTER
+
+ROOT = CLUSTER.parent
+README = (CLUSTER / "README.md").read_text(encoding="utf-8")
+# Flags of programs that are not here, as their manuals have them.
+OTHERS = {
+    "aws cloudformation deploy": (
+        "--stack-name --template-file --capabilities --parameter-overrides"
+    ),
+    "helm install": "--namespace --create-namespace",
+    "docker build": "-f -t",
+    "kubectl apply": "-k",
+    "kubectl create secret generic": "--namespace --from-file",
+    "kubectl get": "--namespace",
+    "kubectl logs": "--namespace --selector --follow",
+    "kubectl port-forward": "--namespace",
+    "pip install": "-r",
+    "chmod": "",
+    "export": "",
+}
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Every command of the code blocks; those within `ray exec` come after it."""
+    for block in re.findall(r"```\n(.*?)```", text, re.DOTALL):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            yield words
+            if words[:2] == ["ray", "exec"]:
+                for inner in words[-1].split("&&"):
+                    if (parts := shlex.split(inner))[0] != "cd":
+                        yield parts
+
+
+def flags(words: list[str]) -> list[str]:
+    return [word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)]
+
+
+def known(words: list[str]) -> set[str] | None:
+    """Flags that the program of a command takes; None if the program is not known."""
+    roots: dict[str, Any] = {"agentark": typer.main.get_command(app), "ray": ray_cli}
+    command = roots.get(words[0])
+    if command is None:
+        found = [name for name in OTHERS if words[: len(name.split())] == name.split()]
+        return set(OTHERS[found[0]].split()) if found else None
+    for word in words[1:]:
+        if not hasattr(command, "commands"):
+            break
+        inner = command.commands.get(word)
+        if inner is None:
+            return None
+        command = inner
+    return {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+
+
+def wrong(words: list[str]) -> list[str]:
+    """What a command has that does not exist."""
+    there = known(words)
+    if there is None:
+        return [f"{words[0]} {words[1]}: no such command"]
+    own = words
+    if words[:3] == ["agentark", "cluster", "submit"]:  # takes those of its job, too
+        jobs = {"distill": ["distill"], "evaluate": ["evaluate"], "label": ["traces", "label"]}
+        there = there | (known(["agentark", *jobs.get(words[3], ["run"])]) or set())
+    elif words[:2] == ["ray", "exec"]:
+        own = words[:-1]
+    found = [f"{shlex.join(words[:3])}: no flag {flag}" for flag in flags(own) if flag not in there]
+    files = [word.split("=")[-1] for word in own if re.match(r"(--\w+=)?(cluster|jobs)/", word)]
+    return found + [f"{file}: not there" for file in files if not (ROOT / file).exists()]
+
+
+LINES = list(commands(README))
+
+
+def test_the_readme_has_commands_of_every_program() -> None:
+    assert len(LINES) > 25
+    assert {words[0] for words in LINES} >= {"agentark", "ray", "kubectl", "aws", "helm", "docker"}
+
+
+@pytest.mark.parametrize("words", LINES, ids=[" ".join(words)[:60] for words in LINES])
+def test_a_command_exists_with_its_flags_and_files(words: list[str]) -> None:
+    assert wrong(words) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("agentark cluster submt pipeline", "no such command"),
+        ("agentark cluster submit pipeline --waits", "no flag --waits"),
+        ("agentark cluster submit pipeline --strategy da", "no flag --strategy"),
+        ("ray up --yess cluster/aws.yaml", "no flag --yess"),
+        ("ray up -y cluster/azure.yaml", "cluster/azure.yaml: not there"),
+        ("kubectl apply -q", "no flag -q"),
+        ("terraform apply", "no such command"),
+    ],
+)
+def test_a_planted_mistake_is_found(line: str, expected: str) -> None:
+    (found,) = wrong(shlex.split(line))
+    assert expected in found
+
+
+def test_a_job_runs_after_three_commands() -> None:
+    (section,) = re.findall(r"## AWS\n.*?```\n(.*?)```", README, re.DOTALL)
+    outer = [words for words in commands(f"```\n{section}```") if words[0] != "agentark"]
+    assert [words[:2] for words in outer] == [
+        ["aws", "cloudformation"],
+        ["ray", "up"],
+        ["ray", "exec"],
+    ]
+
+
+def test_links_lead_somewhere() -> None:
+    for text in (README, (CLUSTER / "SECURITY.md").read_text(encoding="utf-8")):
+        for link in re.findall(r"\]\(([^)]+)\)", text):
+            assert (CLUSTER / link).exists(), link
+        for name in re.findall(r"`((?:cluster|tests|kuberay|base)/[\w./-]+)`", text):
+            if "SIZE" not in name and "..." not in name:
+                places = (ROOT / name, CLUSTER / name, CLUSTER / "kuberay" / name)
+                assert any(place.exists() for place in places), name
