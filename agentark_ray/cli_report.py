@@ -112,7 +112,7 @@ def report(
             else:
                 console = stdout()
                 for line in written.told:
-                    console.print(line, highlight=False)
+                    console.print(line, highlight=False, soft_wrap=True)
                 console.print(f"report: {path}", highlight=False, soft_wrap=True)
     if gate:
         exit_by(summary["decision"])

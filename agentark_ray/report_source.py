@@ -1,6 +1,6 @@
 """What a report reads from one run folder. Nothing here shows or writes anything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -66,13 +66,19 @@ class RunSource:
         self.folder, self.records = folder, records(folder)
         config = run_config(folder, asked.overrides)
         check_overrides(folder, config)
-        arms = [arm_of(folder, one["name"]) for one in self.records if trained(one)]
-        self.folders = {arm: arm for arm in arms}  # arm -> folder of transcripts; others: base
-        self.transcripts = [self._transcripts(name) for name in ("base", *arms)]
+        self.folders = self._folders(summary)
+        self.transcripts = [
+            trace_dataset(folder, f"{TRANSCRIPTS}/{name}")
+            for name in dict.fromkeys(self.folders.values())
+        ]
         self.run = self._run(summary, config, asked)
 
-    def _transcripts(self, name: str) -> dataset.Dataset:
-        return trace_dataset(self.folder, f"{TRANSCRIPTS}/{name}")
+    def _folders(self, summary: Figures) -> Mapping[str, str]:
+        """Arm -> the folder of its transcripts; summaries of old do not say it."""
+        if "transcripts" in summary:
+            return summary["transcripts"]
+        students = [arm_of(self.folder, one["name"]) for one in self.records if trained(one)]
+        return {arm: arm if arm in students else "base" for arm in summary["arms"]}
 
     def _run(self, summary: Figures, config: Config, asked: Asked) -> page.Run:
         folder, name = self.folder, self._chosen(summary)
@@ -123,7 +129,7 @@ class RunSource:
 
     def command(self, arm: str) -> str:
         """What shows a debate of an arm, with its prompts."""
-        where = self.folder.path(TRANSCRIPTS, self.folders.get(arm, "base"))
+        where = self.folder.path(TRANSCRIPTS, self.folders[arm])
         return f"agentark traces show {where} ID --prompts"
 
 

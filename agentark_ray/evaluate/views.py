@@ -6,6 +6,7 @@ from typing import Any
 from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.examples import Example, choose_examples
 from agentark_ray.evaluate.gates import REGRESSION
+from agentark_ray.evaluate_config import GREEDY
 from agentark_ray.page.form import MISSING, number, percent
 from agentark_ray.types import DebateStatus, Verdict
 
@@ -62,6 +63,8 @@ ANSWERS = {
 
 def label(arm: str) -> str:
     """An arm's name for people."""
+    if arm.endswith(GREEDY):
+        return f"{label(arm.removesuffix(GREEDY))}, greedy"
     return LABELS.get(arm, arm.replace("_", " ").capitalize())
 
 

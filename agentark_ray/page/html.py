@@ -75,7 +75,7 @@ def packed_plotly() -> str:
 
 def squeeze(text: str) -> str:
     """Deflated, in base64: its letters are harmless inside of HTML."""
-    return base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
 
 
 def code_words(text: str) -> Markup:

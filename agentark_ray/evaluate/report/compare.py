@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agentark_ray.evaluate.decision import p_text
+from agentark_ray.evaluate.gate import count
 from agentark_ray.evaluate.paired import interval, mcnemar, pair_of
 from agentark_ray.evaluate.report.charts import dots, dots_layout, line
 from agentark_ray.evaluate.report.parts import DASH, Cell, Part, Table, cell, points, share_cell
@@ -62,17 +63,18 @@ class Comparison:
 
     def told(self) -> str:
         """Which questions were compared, in words."""
-        text = f"{self.second} against {self.first}: {self.common:,} questions are the same"
+        text = f"{self.second} against {self.first}: {count(self.common, 'question')} in common"
         rest = [
-            f"{n:,} are only in {name}"
+            f"{n:,} only in {name}"
             for n, name in ((self.only_first, self.first), (self.only_second, self.second))
             if n
         ]
         if self.different:
-            rest.append(f"{len(self.different):,} ids name different questions in the two")
+            ids = count(len(self.different), "id")
+            rest.append(f"{ids} with another question in each")
         if not self.common:
-            return f"{text}, so nothing can be compared question by question; {'; '.join(rest)}."
-        return f"{text} and compared; {'; '.join(rest) or 'there are no others'}."
+            return f"{text}, so none can be compared; {'; '.join(rest)}."
+        return f"{text}, and compared; {'; '.join(rest) or 'no others'}."
 
 
 def compare(first: Answers, second: Answers, confidence: float) -> Comparison:

@@ -106,13 +106,8 @@ def _spill(
         shortened += cut
         place = f"{bool(end)}{set_of(row) is None}{at:04}{row['kind']}{end}{row['replica']:04}"
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        store.execute("INSERT INTO told VALUES (?, ?, ?)", (rank, place, _plain(text)))
+        store.execute("INSERT INTO told VALUES (?, ?, ?)", (rank, place, text))
     return shortened
-
-
-def _plain(text: str) -> str:
-    """Without lone surrogates, which UTF-8 does not have."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _body(row: Row, at: int, end: str) -> tuple[Json, int]:

@@ -60,9 +60,22 @@ def accuracy(summary: Summary) -> Part:
             ),
         ],
         charts=[charts.accuracy_chart(summary), charts.differences_chart(summary)],
+        notes=_budget(summary),
         foot="Failed queries and unreadable answers count as wrong. Differences have the score"
         " interval of Tango; the least visible one would be found in 80% of such evaluations.",
     )
+
+
+def _budget(summary: Summary) -> list[str]:
+    """What self-consistency was given, beside the debate."""
+    found = summary.get("self_consistency")
+    if not found or found["share_of_debate"] is None:
+        return []
+    why = ", as many as a debate was measured to cost" if found["measured"] else ""
+    return [
+        f"Self-consistency votes over {found['samples']} answers{why}; it wrote"
+        f" {found['share_of_debate']:.0%} of the debate's output tokens."
+    ]
 
 
 def _arm(summary: Summary, name: str, colours: Mapping[str, str]) -> tuple[Cell, ...]:
