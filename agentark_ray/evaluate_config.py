@@ -51,8 +51,10 @@ class EvaluateConfig(Section):
     """Answers that self-consistency votes over. null: as many as are expected to cost what a
     debate costs, by the output tokens of the run's debates and of the first answers in them."""
     latency_queries: Annotated[int, Field(ge=0)] = 300
-    """Questions an arm answers one at a time on an otherwise idle engine, for its latency. To be
+    """Questions a student answers one at a time on an otherwise idle engine, for its latency. To be
     95 % sure of a p99 takes 299, of a p95 59. Greedy arms have none."""
+    other_latency_queries: Annotated[int, Field(ge=0)] = 60
+    """As many at most of arms of no student: debates are slow, and no gate is about them."""
     peer_questions: Annotated[int, Field(ge=0)] = 100
     """The first held-out questions on which a single model reads a confident wrong peer."""
     robustness: RobustnessConfig = RobustnessConfig()
@@ -74,12 +76,25 @@ class EvaluateConfig(Section):
         """The arms of the student that answers as `arm`."""
         return (arm, f"{arm}{GREEDY}") if "student_greedy" in self.arms else (arm,)
 
+    def listed(self, arm: str) -> str:
+        """What an arm is called in this section: all students are `student`."""
+        if arm in (*ARMS, *self.given_names):
+            return arm
+        return "student_greedy" if arm.endswith(GREEDY) else "student"
+
     def changes(self, arm: str) -> list[tuple[Kind, float]]:
         """Kinds and strengths of the changed questions that an arm answers."""
-        student = "student_greedy" if arm.endswith(GREEDY) else "student"
-        of = arm if arm in (*ARMS, *self.given_names) else student
-        tried = not self.robustness.arms or of in self.robustness.arms
+        tried = not self.robustness.arms or self.listed(arm) in self.robustness.arms
         return self.robustness.cells if tried else []
+
+    def timed(self, arm: str) -> int:
+        """Questions that an arm answers for its latency."""
+        of = self.listed(arm)
+        if of.endswith(GREEDY):
+            return 0
+        if of == "student":
+            return self.latency_queries
+        return min(self.latency_queries, self.other_latency_queries)
 
     @model_validator(mode="after")
     def _own_names(self) -> "EvaluateConfig":

@@ -25,6 +25,7 @@ from agentark_ray.types import Split
 from agentark_ray.workspace import Figures, Workspace, remote
 
 SUMMARY = ("eval", "summary.json")
+BASE = "base"  # whose answers are those of the run's model
 
 
 def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> Figures:
@@ -91,7 +92,7 @@ class _Group:
 
 def _groups(space: Workspace, found: Sequence[Record]) -> list[_Group]:
     folder, evaluate = space.folder, space.config.evaluate
-    base = _Group(name="base", title="base arms", model=space.model, arms=evaluate.base_arms)
+    base = _Group(name=BASE, title="base arms", model=space.model, arms=evaluate.base_arms)
     students = [
         _Group(
             name=arm,
@@ -176,7 +177,16 @@ def _hold(space: Workspace, group: _Group) -> dict[str, int]:
             f" {folder.path(earlier(out))}, {moved['back']:,} brought back"
         )
     arms = {plan.arm for plan in plans}
-    return space.hold(group.title, group.model, arms, group.name, out, total)
+    busy = space if group.name == BASE else _busier(space)
+    return busy.hold(group.title, group.model, arms, group.name, out, total)
+
+
+def _busier(space: Workspace) -> Workspace:
+    """The workspace with as many single answers in flight as its debates have."""
+    engine, debate = space.config.engine, space.config.debate
+    update = {"in_flight": engine.in_flight * debate.samples}
+    config = space.config.model_copy(update={"engine": engine.model_copy(update=update)})
+    return Workspace(config, space.console)
 
 
 def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -> list[Plan]:
@@ -187,7 +197,6 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
     sampled = [arm for arm in arms if not arm.endswith(GREEDY)]
     several = ("self_consistency", "debate", *config.teams)
     alone = [arm for arm in sampled if arm not in several]
-    probe = config.latency_queries
     return [
         *(Plan(arm=arm, samples=config.samples if arm in sampled else 1) for arm in arms),
         *(Plan(arm=f"{arm}{CHECK}") for arm in alone),
@@ -202,5 +211,9 @@ def plans_for(arms: Sequence[str], config: EvaluateConfig, ood: Sequence[str]) -
             for arm in arms
             for name in ood
         ),
-        *(Plan(arm=arm, kind="latency", limit=probe) for arm in sampled if probe),
+        *(
+            Plan(arm=arm, kind="latency", limit=config.timed(arm))
+            for arm in arms
+            if config.timed(arm)
+        ),
     ]

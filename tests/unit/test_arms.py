@@ -118,6 +118,7 @@ def test_what_each_arm_is_asked() -> None:
         endpoints={"gpt": GPT},
         samples=3,
         latency_queries=5,
+        other_latency_queries=3,
         peer_questions=4,
         robustness={
             "questions": 2,
@@ -127,7 +128,7 @@ def test_what_each_arm_is_asked() -> None:
     ).evaluate
     assert config.base_arms == ("single", "single_greedy", "self_consistency", "debate", "judges")
     changed = {"kind": "changed:repeat:1", "limit": 2}
-    late = {"kind": "latency", "limit": 5}
+    late = {"kind": "latency", "limit": 3}
     assert plans_for(config.base_arms, config, []) == [
         Plan(arm="single", samples=3),
         Plan(arm="single_greedy"),
@@ -147,8 +148,10 @@ def test_what_each_arm_is_asked() -> None:
         Plan(arm="da_greedy", **changed),
         Plan(arm="da", kind="ood:x", questions="ood-x"),
         Plan(arm="da_greedy", kind="ood:x", questions="ood-x"),
-        Plan(arm="da", **late),
+        Plan(arm="da", kind="latency", limit=5),
     ]
+    assert [config.timed(arm) for arm in ("student", "gpt", "da_greedy")] == [5, 3, 0]
+    assert config.model_copy(update={"latency_queries": 2}).timed("debate") == 2
     assert Plan(arm="gpt", **changed) in plans_for(["gpt"], config, [])
     only = config.model_copy(update={"arms": ("single", "debate", "student")})
     assert only.student_arms("da") == ("da",)
