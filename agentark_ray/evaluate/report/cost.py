@@ -73,7 +73,7 @@ def returns(found: Return) -> Part:
         return Part(id="roi", title="Return", missing=f"Not known: {found.why_not}.")
     roi, day = found.roi, found.forecast
     told = "`--queries-per-day` adds days and dates."
-    if day:
+    if day and found.by_day:
         told = (
             f"Forecast: {day.queries_per_day:,.6g} queries a day, growing {day.growth:.0%} a month."
         )
