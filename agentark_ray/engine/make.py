@@ -133,10 +133,11 @@ class Engines:
     def generate(self, speakers: Sequence[Speaker], model: str) -> Generate:
         """A Generate in which every speaker answers through the engine of its model."""
         refs = [ref_of(self._config, speaker, model) for speaker in speakers]
-        return partial(_dispatch, [self._engines[ref] for ref in refs])
+        return partial(dispatch, [self._engines[ref] for ref in refs])
 
 
-async def _dispatch(
+async def dispatch(
     by_agent: Sequence[Engine], agent: int, messages: Sequence[Message], sampling: Sampling
 ) -> Completion:
+    """A completion by the agent's own engine."""
     return await by_agent[agent](agent, messages, sampling)

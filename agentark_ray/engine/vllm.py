@@ -62,7 +62,8 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Load the model in this event loop and answer one request (20-60 s on CPU)."""
-        _environment(self._cpu_kv_cache_gib)
+        for name, value in environment(self._cpu_kv_cache_gib).items():
+            os.environ.setdefault(name, value)  # values the user has set win
         from vllm import AsyncEngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -181,15 +182,14 @@ def render(tokenizer: Any, messages: Sequence[Message], template_kwargs: dict[st
     ]
 
 
-def _environment(cpu_kv_cache_gib: int) -> None:
-    """vLLM reads these when it is imported; values the user has set win."""
-    for name, value in {
+def environment(cpu_kv_cache_gib: int) -> dict[str, str]:
+    """What vLLM reads when it is imported."""
+    return {
         "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-    }.items():
-        os.environ.setdefault(name, value)
+    }
 
 
 def finish_reason(sampled: Any) -> FinishReason:

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray import serve
 from ray.serve.deployment import Application
 
 from agentark_ray.serving.config import AUTO, ServeConfig, parse_serve_config, user_config
-from agentark_ray.serving.engines import engine_deployment, serve_options
+from agentark_ray.serving.engines import deployment, engine_deployment, serve_options
 from agentark_ray.serving.ingress import ingress_class
 from agentark_ray.serving.keys import ApiKey, load_keys
 from agentark_ray.serving.parts import Parts, read_parts
@@ -45,13 +44,11 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
         engines["base"] = base[config.model][0]
     teams: dict[str, Any] = {}
     if {"debate", "hybrid"} & set(settings.models):
-        teams["debate"] = serve.deployment(
-            DebateServer, name="debate", **serve_options(pools.debate)
-        ).bind(config, base, limits)
+        made = deployment(DebateServer, "debate", **serve_options(pools.debate))
+        teams["debate"] = made.bind(config, base, limits)
     if "hybrid" in settings.models:
-        teams["hybrid"] = serve.deployment(
-            HybridServer, name="hybrid", **serve_options(pools.hybrid)
-        ).bind(
+        made = deployment(HybridServer, "hybrid", **serve_options(pools.hybrid))
+        teams["hybrid"] = made.bind(
             config,
             student.name,
             {student.name: (engines["student"], "student")},
@@ -59,12 +56,12 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
             parts.threshold,
             limits,
         )
-    recorder = serve.deployment(Recorder, name="recorder", num_replicas=1).bind(
+    recorder = deployment(Recorder, "recorder", num_replicas=1).bind(
         settings.records or parts.folder.path("served")
     )
-    return serve.deployment(
+    return deployment(
         ingress_class(settings, keys),
-        name="ingress",
+        "ingress",
         user_config=user_config(settings),
         **serve_options(pools.ingress),
     ).bind(

@@ -42,7 +42,10 @@ class Reply:
     body: Mapping[str, Any] | None = None
     stream: AsyncIterator[str] | None = None
     usage: Usage = field(default_factory=Usage)
-    text: str = ""  # of the answer; for streams of single models, only if it is collected
+    text: str = ""  # of the answer; of a single model's stream only with `collect`
+    collect: bool = False
+    pieces: int = 0  # of the stream, so far
+    done: asyncio.Event = field(default_factory=asyncio.Event)  # all has been sent
     path: str | None = None
     rounds: int = 0
     handed_over: bool = False
@@ -157,7 +160,7 @@ class ModelArm(Arm):
     async def _begin(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
         sent = self._sent(request, request_id)
         method = self._handle.chat if isinstance(request, ChatRequest) else self._handle.completions
-        response = method.remote(sent, None)
+        response: Any = method.remote(sent, None)
         try:
             first = await anext(response)
         except asyncio.CancelledError:
@@ -213,6 +216,8 @@ async def _forward(
                     continue
             elif piece.startswith('data: {"error"'):
                 reply.status = 500
+            elif reply.collect:
+                reply.text += _text(piece)
             yield piece
         try:
             batch = await anext(response)
@@ -236,7 +241,7 @@ class TeamArm(Arm):
     async def _begin(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
         if not isinstance(request, ChatRequest):
             raise Refused(404, f"model {request.model!r} answers chats only", param="model")
-        response = self._answer.remote(asked(request))
+        response: Any = self._answer.remote(asked(request))
         try:
             if request.stream:
                 first = await anext(response)
@@ -272,6 +277,12 @@ async def _told(
             event = await anext(response)
         except StopAsyncIteration:
             return
+
+
+def _text(piece: str) -> str:
+    """The text in a chunk."""
+    choices = json.loads(piece.removeprefix("data: "))["choices"]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 def _usage(found: Mapping[str, Any]) -> Usage:

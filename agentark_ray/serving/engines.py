@@ -19,8 +19,9 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest
 from agentark_ray.config import Config
 from agentark_ray.engine.base import Engine, Generate, PromptTooLong, RequestRefused
 from agentark_ray.engine.chat import completion_of, one_of
-from agentark_ray.engine.make import make_engine
+from agentark_ray.engine.make import dispatch, make_engine
 from agentark_ray.engine.settings import gpus_of, ref_of, settings_of
+from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, environment
 from agentark_ray.models import resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
@@ -28,7 +29,7 @@ from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
 LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError)  # a replica; another may answer
 WATCH_S = 1.0  # between looks at the engine
-CPU_BLOCK_SIZE = 32
+QUIET = {"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
 TOO_LONG = "context length"  # as vLLM says it
 
 
@@ -72,6 +73,11 @@ def serve_options(pool: PoolConfig) -> dict[str, Any]:
     }
 
 
+def deployment(cls: type, name: str, **options: Any) -> Any:
+    """A Ray Serve deployment (whose annotations are those of a decorator)."""
+    return serve.deployment(cls, name=name, **options)
+
+
 def llm_config(
     config: Config, ref: ModelRef, name: str, pool: PoolConfig, limits: LimitsConfig
 ) -> LLMConfig:
@@ -111,7 +117,7 @@ def llm_config(
         engine_kwargs=kwargs,
         deployment_config=options,
         placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
-        runtime_env={"env_vars": _environment(engine.cpu_kv_cache_gib)},
+        runtime_env={"env_vars": environment(engine.cpu_kv_cache_gib) | QUIET},
         experimental_configs={"stream_batching_interval_ms": limits.stream_batch_ms},
         server_cls=EngineServer,
     )
@@ -122,22 +128,9 @@ def engine_deployment(
 ) -> Application:
     """The deployment of one model; arguments as of `llm_config`."""
     if settings_of(config, ref).type == "scripted":
-        options = serve_options(pool)
-        return serve.deployment(ScriptedServer, name=f"EngineServer:{name}", **options).bind(
-            config, name
-        )
+        made = deployment(ScriptedServer, f"EngineServer:{name}", **serve_options(pool))
+        return made.bind(config, name)
     return build_llm_deployment(llm_config(config, ref, name, pool, limits))
-
-
-def _environment(cpu_kv_cache_gib: int) -> dict[str, str]:
-    return {
-        "VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib),
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
 
 
 class EngineUnavailable(RuntimeError):
@@ -192,7 +185,7 @@ class HandleEngine:
 
     async def _ask(self, request: ChatCompletionRequest) -> Any:
         for attempt in range(1 + self._retries):
-            response = self._chat.remote(request, None)
+            response: Any = self._chat.remote(request, None)
             try:
                 return await anext(response)
             except LOST as error:
@@ -254,10 +247,4 @@ class Team:
             if ref not in self._started:
                 self._started[ref] = asyncio.ensure_future(self._engines[ref].start())
             await asyncio.shield(self._started[ref])
-        return partial(_dispatch, [self._engines[ref] for ref in refs])
-
-
-async def _dispatch(
-    by_agent: Sequence[Engine], agent: int, messages: Sequence[Message], sampling: Sampling
-) -> Completion:
-    return await by_agent[agent](agent, messages, sampling)
+        return partial(dispatch, [self._engines[ref] for ref in refs])

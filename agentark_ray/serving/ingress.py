@@ -1,10 +1,13 @@
-"""What speaks HTTP: OpenAI's API in front of all arms, on Ray Serve LLM's ingress."""
+"""What speaks HTTP: OpenAI's API in front of all arms.
 
-import asyncio
+The routes are made by Ray Serve LLM. Its own ingress is not used: it takes every field of vLLM's
+requests from strangers (chat templates, seeds that can end an engine), is open to all origins, and
+knows single models only.
+"""
+
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,17 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ray.serve.handle import DeploymentHandle
-from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
+from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
 
-from agentark_ray.grading.base import GradingTimeout
-from agentark_ray.monitoring import Kind, question_features
 from agentark_ray.prices import TokenPrices
+from agentark_ray.serving.agreement import Shadow, agree
 from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm
 from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig
 from agentark_ray.serving.events import error_body
 from agentark_ray.serving.guard import ANYBODY, Guard
 from agentark_ray.serving.keys import ApiKey
-from agentark_ray.serving.metrics import ServingMetrics
-from agentark_ray.serving.records import figures
+from agentark_ray.serving.ledger import GONE, Ledger
 from agentark_ray.serving.requests import (
     Answers,
     ChatRequest,
@@ -38,12 +39,9 @@ from agentark_ray.tasks.registry import TASKS
 LOGGER = logging.getLogger("ray.serve")
 PAGE = Path(__file__).parent / "page"
 PAGE_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-SHADOWS = 32  # at once
-TELL_S = 1.0  # between news to the recorder
-STUDENTS = ("student", "hybrid")  # whose requests say how the student does
 
 
-class Ingress(OpenAiIngress):
+class Ingress:
     """Answers by the model that is asked for; `agentark` by the arm of the rollout.
 
     Args:
@@ -71,26 +69,22 @@ class Ingress(OpenAiIngress):
         max_tokens: int,
         prices: TokenPrices | None,
     ) -> None:
-        cards: dict[str, Any] = {name: _card(name) for name in models}
-        super().__init__(dict(engines), {name: cards[name] for name in engines})
         limits, self._grader = settings.limits, TASKS[task].grader
         instruction = self._grader.instruction
         self._arms: dict[str, Arm] = {
-            name: ModelArm(name, handle, instruction, limits, max_tokens)
-            for name, handle in engines.items()
-        } | {name: TeamArm(name, handle, limits) for name, handle in teams.items()}
-        self._cards = cards
+            **{
+                name: ModelArm(name, handle, instruction, limits, max_tokens)
+                for name, handle in engines.items()
+            },
+            **{name: TeamArm(name, handle, limits) for name, handle in teams.items()},
+        }
+        self._cards = {name: _card(name) for name in models}
         self._settings = settings
         self._rollout = settings.divided
-        self._student = student
         self._prices = prices
         self._recorder = recorder
-        self._metrics = ServingMetrics()
-        self._ongoing = 0
-        self._rows: list[dict[str, Any]] = []
-        self._recent: list[dict[str, Any]] = []
-        self._background: set[asyncio.Task[Any]] = set()
-        self._shadows = 0
+        self._ledger = Ledger(recorder, student, settings.log_prompts)
+        self._shadow = Shadow(self._grader, self._ledger)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Another rollout, while requests are answered."""
@@ -131,16 +125,7 @@ class Ingress(OpenAiIngress):
     async def agreement(self, body: Answers) -> dict[str, Any]:
         """Whether two texts give the same answer, as the task's grader reads them."""
         answers = [self._grader.extract(text) for text in body.texts]
-        return {"answers": answers, "agree": await self._agree(answers)}
-
-    async def _agree(self, answers: Sequence[str | None]) -> bool:
-        first, second = answers
-        if first is None or second is None:
-            return False
-        try:
-            return await asyncio.to_thread(self._grader.equal, first, second)
-        except GradingTimeout:
-            return False
+        return {"answers": answers, "agree": await agree(self._grader, answers)}
 
     async def compare(self) -> Response:
         """The page that asks two arms at once."""
@@ -161,26 +146,44 @@ class Ingress(OpenAiIngress):
         )
 
     async def _respond(self, body: AnyRequest, request: Request) -> Response:
-        state = request.state
-        limits = self._settings.limits
-        self._ongoing += 1
-        self._metrics.ongoing(self._ongoing)
-        started = time.perf_counter()
+        state, limits = request.state, self._settings.limits
+        known = body.model in self._cards
+        model = body.model if known else "unknown"
+        self._ledger.started()
+        reply = Reply(arm="none", started_s=time.perf_counter(), status=500)
         try:
-            if body.model not in self._cards:
+            if not known:
                 raise self._unknown(body.model)
             check_limits(body, messages=limits.messages, max_tokens=limits.max_tokens)
             reply = await self._ask(body, state)
-        except BaseException as error:
-            status = error.status if isinstance(error, Refused) else 500
-            self._ended(body, Reply(arm="none", started_s=started, status=status), state)
+        except Refused as refused:
+            reply.status = refused.status
             raise
+        finally:
+            if reply.stream is None:
+                self._end(model, body, reply, state)
         headers = {"x-agentark-arm": reply.arm}
         if reply.stream is None:
-            self._ended(body, reply, state)
             return JSONResponse(reply.body, headers=headers)
-        stream = self._streamed(body, reply, state, reply.stream)
+        stream = self._streamed(model, body, reply, state, reply.stream)
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    async def _streamed(
+        self, model: str, body: AnyRequest, reply: Reply, state: Any, stream: AsyncIterator[str]
+    ) -> AsyncIterator[str]:
+        try:
+            async for piece in stream:
+                reply.pieces += 1
+                yield piece
+        except BaseException:
+            reply.status = GONE
+            raise
+        finally:
+            self._end(model, body, reply, state)
+
+    def _end(self, model: str, body: AnyRequest, reply: Reply, state: Any) -> None:
+        self._ledger.ended(model, body, reply, state)
+        reply.done.set()
 
     async def _ask(self, body: AnyRequest, state: Any) -> Reply:
         if body.model != AUTO:
@@ -189,126 +192,20 @@ class Ingress(OpenAiIngress):
         user = body.user or (state.user if state.user != ANYBODY else state.request_id)
         arm = choose(rollout.weights, user)
         served = tuple(self._settings.models)
-        for name in (arm, *fallbacks(rollout, arm, served)):
+        *tries, last = (arm, *fallbacks(rollout, arm, served))
+        for name in (*tries, last):
             try:
                 reply = await self._arms[name].answer(body, state.request_id)
             except Refused as refused:
-                if refused.status < 500:
+                if refused.status < 500 or name == last:
                     raise
-                self._metrics.fell_back(name)
-                failed = refused
+                self._ledger.metrics.fell_back(name)
                 continue
             if isinstance(body, ChatRequest) and is_shadowed(rollout, state.request_id, name):
                 assert rollout.shadow is not None
-                self._shadow(body, reply, self._arms[rollout.shadow.arm])
+                self._shadow.follow(body, reply, self._arms[rollout.shadow.arm])
             return reply
-        raise failed
-
-    async def _streamed(
-        self, body: AnyRequest, reply: Reply, state: Any, stream: AsyncIterator[str]
-    ) -> AsyncIterator[str]:
-        try:
-            async for piece in stream:
-                yield piece
-        except BaseException:
-            reply.status = 499  # the client has gone
-            raise
-        finally:
-            self._ended(body, reply, state)
-
-    def _ended(self, body: AnyRequest, reply: Reply, state: Any) -> None:
-        """Count a request that is over, whatever became of it."""
-        self._ongoing -= 1
-        self._metrics.ongoing(self._ongoing)
-        latency = time.perf_counter() - reply.started_s
-        tokens = reply.usage
-        if budget := getattr(state, "budget", None):
-            budget.spend(tokens.prompt_tokens + tokens.completion_tokens)
-        model = body.model if body.model in self._cards else "unknown"
-        self._metrics.ended(
-            model=model,
-            arm=reply.arm,
-            status=reply.status,
-            latency_s=latency,
-            first_s=reply.first_s,
-            prompt_tokens=tokens.prompt_tokens,
-            output_tokens=tokens.completion_tokens,
-            rounds=reply.rounds,
-            handed_over=reply.handed_over,
-        )
-        LOGGER.info(
-            "request_id=%s user=%s model=%s arm=%s status=%s ms=%.0f prompt=%s output=%s",
-            *(state.request_id, state.user, model, reply.arm, reply.status, 1000 * latency),
-            *(tokens.prompt_tokens, tokens.completion_tokens),
-        )
-        if self._settings.log_prompts and isinstance(body, ChatRequest):
-            LOGGER.info("request_id=%s asked=%r", state.request_id, body.messages[-1].text)
-        if reply.status == 200:
-            self._record(body, reply, latency)
-
-    def _record(
-        self, body: AnyRequest, reply: Reply, latency_s: float, agreement: bool | None = None
-    ) -> None:
-        tokens = reply.usage.completion_tokens
-        self._recent.append(
-            figures(
-                arm=reply.arm,
-                latency_s=latency_s,
-                tokens=tokens,
-                path=reply.path,
-                agreement=agreement,
-            )
-        )
-        if reply.arm in STUDENTS and isinstance(body, ChatRequest) and agreement is None:
-            self._rows.append(
-                {
-                    "time": datetime.now(UTC),
-                    "student": self._student,
-                    "kind": Kind.LIVE.value,
-                    "fallback": reply.handed_over,
-                    "correct": None,
-                    "latency_ms": 1000 * latency_s,
-                    "output_tokens": tokens,
-                    "features": question_features(body.messages[-1].text),
-                }
-            )
-        if len(self._recent) == 1:
-            self._in_background(self._tell())
-
-    async def _tell(self) -> None:
-        await asyncio.sleep(TELL_S)
-        rows, recent = self._rows, self._recent
-        self._rows, self._recent = [], []
-        await self._recorder.add.remote(rows, recent)
-
-    def _in_background(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    def _shadow(self, body: ChatRequest, reply: Reply, arm: Arm) -> None:
-        """Ask another arm, too, once the user has his answer; compare."""
-        if self._shadows >= SHADOWS:
-            self._metrics.shadowed("skipped")
-            return
-        self._shadows += 1
-        self._in_background(self._compare(body, reply, arm))
-
-    async def _compare(self, body: ChatRequest, reply: Reply, arm: Arm) -> None:
-        try:
-            quiet = body.model_copy(update={"stream": False, "stream_options": None})
-            other = await arm.answer(quiet, f"shadow-{time.monotonic_ns()}")
-            if not reply.text:  # a single model's stream is not read here
-                self._metrics.shadowed("skipped")
-                return
-            agree = await self._agree([self._grader.extract(t) for t in (reply.text, other.text)])
-            self._metrics.shadowed("agrees" if agree else "differs")
-            latency = time.perf_counter() - other.started_s
-            self._record(body, other, latency, agreement=agree)
-        except Refused:
-            self._metrics.shadowed("failed")
-        finally:
-            self._shadows -= 1
+        raise AssertionError("unreachable: the last arm answers or raises")
 
 
 def _card(name: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Which arm answers whom. Pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from agentark_ray.serving.config import RolloutConfig
 
@@ -14,7 +15,7 @@ def place(key: str, salt: str) -> float:
     return int.from_bytes(digest[: BITS // 8]) / 2**BITS
 
 
-def choose(weights: Mapping[str, float], key: str) -> str:
+def choose(weights: Mapping[Any, float], key: str) -> str:
     """The arm of a user: sticky, and when a weight grows only users who now belong there move.
 
     Arms divide the interval from 0 to 1 in alphabetical order.
@@ -37,13 +38,13 @@ def is_shadowed(rollout: RolloutConfig, request_id: str, arm: str) -> bool:
     return place(request_id, "shadow") < shadow.share
 
 
-def fallbacks(rollout: RolloutConfig, arm: str, served: tuple[str, ...]) -> list[str]:
+def fallbacks(rollout: RolloutConfig, arm: str, served: Sequence[str]) -> list[str]:
     """Arms that answer when `arm` fails: those with a weight, the heaviest first, then the rest.
 
     Only those that are served; none if the rollout wants none.
     """
     if not rollout.fallback:
         return []
-    weights = rollout.weights
+    weights = {str(name): weight for name, weight in rollout.weights.items()}
     others = [name for name in ("debate", "student", "hybrid") if name in served and name != arm]
     return sorted(others, key=lambda name: -weights.get(name, 0.0))

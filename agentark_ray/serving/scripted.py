@@ -53,8 +53,8 @@ class ScriptedServer:
             found = await self._engine(0, messages, sampling)
         except PromptTooLong as error:
             said = f"This model's maximum context length is exceeded: {error}"
-            info = wire.ErrorInfo(message=said, type="BadRequestError", code=400)
-            yield wire.ErrorResponse(error=info)
+            error_info = {"message": said, "type": "BadRequestError", "code": 400}
+            yield wire.ErrorResponse.model_validate({"error": error_info})
             return
         except EngineDead:
             os._exit(1)

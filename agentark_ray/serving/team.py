@@ -176,7 +176,7 @@ class HybridServer:
         confidence = mine.confidence if mine else None
         yield HandedOver(confidence=confidence, threshold=self._threshold)
         spent = mine.usage if mine else Usage()
-        response = self._debate.remote(asked)
+        response: Any = self._debate.remote(asked)
         try:
             async for event in response:
                 if isinstance(event, Answered):

@@ -1,0 +1,122 @@
+"""What one replica of the ingress counts: metrics, budgets, logs, and news for the recorder."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from agentark_ray.monitoring import Kind, question_features
+from agentark_ray.serving.arms import AnyRequest, Reply
+from agentark_ray.serving.events import Usage
+from agentark_ray.serving.metrics import ServingMetrics
+from agentark_ray.serving.records import figures
+from agentark_ray.serving.requests import ChatRequest
+
+LOGGER = logging.getLogger("ray.serve")
+TELL_S = 1.0  # between news to the recorder
+STUDENTS = ("student", "hybrid")  # whose requests say how the student does
+GONE = 499  # the client has left, as nginx has it
+
+
+class Ledger:
+    """Of one replica.
+
+    Args:
+        recorder: the deployment that keeps records.
+        student: the student's name, for the records.
+        log_prompts: write questions to the log, too.
+    """
+
+    def __init__(self, recorder: DeploymentHandle, student: str, log_prompts: bool) -> None:
+        self.metrics = ServingMetrics()
+        self._recorder = recorder
+        self._student = student
+        self._log_prompts = log_prompts
+        self._ongoing = 0
+        self._rows: list[dict[str, Any]] = []
+        self._recent: list[dict[str, Any]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+
+    def started(self) -> None:
+        """A request came."""
+        self._ongoing += 1
+        self.metrics.ongoing(self._ongoing)
+
+    def ended(self, model: str, body: AnyRequest, reply: Reply, state: Any) -> None:
+        """A request is over, whatever became of it; `model` is one that is served, or unknown."""
+        self._ongoing -= 1
+        self.metrics.ongoing(self._ongoing)
+        latency = time.perf_counter() - reply.started_s
+        if reply.status == GONE and not reply.usage.completion_tokens:
+            reply.usage = Usage(completion_tokens=reply.pieces)  # what is known of it
+        tokens = reply.usage
+        if budget := getattr(state, "budget", None):
+            budget.spend(tokens.prompt_tokens + tokens.completion_tokens)
+        self.metrics.ended(
+            model=model,
+            arm=reply.arm,
+            status=reply.status,
+            latency_s=latency,
+            first_s=reply.first_s,
+            prompt_tokens=tokens.prompt_tokens,
+            output_tokens=tokens.completion_tokens,
+            rounds=reply.rounds,
+            handed_over=reply.handed_over,
+        )
+        LOGGER.info(
+            "request_id=%s user=%s model=%s arm=%s status=%s ms=%.0f prompt=%s output=%s",
+            *(state.request_id, state.user, model, reply.arm, reply.status, 1000 * latency),
+            *(tokens.prompt_tokens, tokens.completion_tokens),
+        )
+        if self._log_prompts and isinstance(body, ChatRequest):
+            LOGGER.info("request_id=%s asked=%r", state.request_id, body.messages[-1].text)
+        if reply.status == 200:
+            self._record(reply, latency, None)
+            if reply.arm in STUDENTS and isinstance(body, ChatRequest):
+                self._rows.append(self._row(body, reply, latency))
+
+    def compared(self, shadow: Reply, agrees: bool) -> None:
+        """A shadow has answered, too."""
+        self.metrics.shadowed("agrees" if agrees else "differs")
+        self._record(shadow, time.perf_counter() - shadow.started_s, agrees)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside the requests."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _record(self, reply: Reply, latency_s: float, agreement: bool | None) -> None:
+        self._recent.append(
+            figures(
+                arm=reply.arm,
+                latency_s=latency_s,
+                tokens=reply.usage.completion_tokens,
+                path=reply.path,
+                agreement=agreement,
+            )
+        )
+        if len(self._recent) == 1:
+            self.in_background(self._tell())
+
+    def _row(self, body: ChatRequest, reply: Reply, latency_s: float) -> dict[str, Any]:
+        return {
+            "time": datetime.now(UTC),
+            "student": self._student,
+            "kind": Kind.LIVE.value,
+            "fallback": reply.handed_over,
+            "correct": None,
+            "latency_ms": 1000 * latency_s,
+            "output_tokens": reply.usage.completion_tokens,
+            "features": question_features(body.messages[-1].text),
+        }
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(TELL_S)
+        rows, recent = self._rows, self._recent
+        self._rows, self._recent = [], []
+        await self._recorder.add.remote(rows, recent)
