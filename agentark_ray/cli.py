@@ -4,6 +4,7 @@ import typer
 
 from agentark_ray import (
     cli_cluster,
+    cli_compact,
     cli_distill,
     cli_label,
     cli_load,
@@ -71,6 +72,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 
 cli_traces.app.command(help=cli_label.LABEL_HELP)(cli_label.label)
+cli_traces.app.command(help=cli_compact.COMPACT_HELP)(cli_compact.compact)
 cli_traces.app.command(help=cli_recommend.RECOMMEND_HELP)(cli_recommend.recommend)
 app.command(help=cli_distill.DISTILL_HELP)(cli_distill.distill)
 app.command(help=cli_distill.EVALUATE_HELP)(cli_distill.evaluate)

@@ -58,6 +58,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
         "cli_traces",
         "cli_label",
         "cli_local",
+        "cli_compact",
         "cli_plan",
         "cli_recommend",
         "cli_serve",
