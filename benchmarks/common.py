@@ -30,9 +30,9 @@ def finish(name: str, ratios: Mapping[str, float], details: Mapping[str, Any]) -
     print(json.dumps({"name": name, "ratios": rounded, "details": details}), flush=True)
 
 
-def need_trl() -> None:
-    """Ends the program, saying what to do, if TRL is not installed."""
-    missing = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
+def need(*names: str) -> None:
+    """Ends the program, saying what to do, if a package is not installed."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(
             f"not installed: {', '.join(missing)}, which this benchmark measures against:"

@@ -24,7 +24,7 @@ from typing import Any
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.grading.numeric import NUMERIC
-from benchmarks.common import finish, need_trl, say
+from benchmarks.common import finish, need, say
 
 PARTS = ("rollout", "reward", "train", "sync")
 WARM_UP = 2  # steps
@@ -223,7 +223,7 @@ def main() -> None:
     if args.trl:
         print(json.dumps(train_with_trl(args)), flush=True)
     else:
-        need_trl()
+        need("trl", "datasets")
         compare(args)
 
 

@@ -38,7 +38,7 @@ from agentark_ray.session import ray_session
 from agentark_ray.train.launch import start_progress, train_model
 from agentark_ray.train.objective import loss_curve
 from agentark_ray.train.sft import Sft
-from benchmarks.common import finish, need_trl, say
+from benchmarks.common import finish, need, say
 from benchmarks.sft_data import ROWS, prepare, rate, read_settings
 
 PEERS = ("trl", "trl_packed", "bare")
@@ -181,7 +181,7 @@ def main() -> None:
     if args.warm_up < 1:
         parser.error(f"--warm-up: expected at least 1, got {args.warm_up}")
     if {"trl", "trl_packed"} & set(args.peers):
-        need_trl()
+        need("trl", "datasets")
     with tempfile.TemporaryDirectory() as folder:
         compare(args, Path(folder))
 
