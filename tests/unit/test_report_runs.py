@@ -85,7 +85,8 @@ def test_a_drop_on_another_set(tmp_path: Path) -> None:
     assert part.tables[0].title == "Set far"
     assert texts(part) == [["Student", "50.0%", "+25.0"]]
     assert part.tables[0].rows[0][2].note == "\N{MINUS SIGN}10.0 to +50.0"
-    assert part.charts[0]["figure"]["data"][0]["y"] == ["held out", "far"]
+    assert part.charts[0]["figure"]["data"][0]["text"] == ["held out", "far"]
+    assert part.charts[0]["figure"]["data"][0]["x"] == [0.75, 0.5]
 
 
 def load_of(**changes: Any) -> dict[str, Any]:
@@ -130,9 +131,10 @@ def test_load_by_rate_with_resources() -> None:
     part = timing.load(load_of())
     # In the last 6 of 8 s end 12 and 21 answers, of 10 tokens each.
     assert texts(part) == [
-        ["Student, 2 a second", "16 of 16", *["500"] * 3, "250", "20", "100.0%", "yes"],
-        ["Student, 4 a second", "32 of 32", *["3,000"] * 3, "1,500", "35", "0.0%", "no"],
+        ["2 a second", "16 of 16", *["500"] * 3, "250", "20", "100.0%", "yes"],
+        ["4 a second", "32 of 32", *["3,000"] * 3, "1,500", "35", "0.0%", "no"],
     ]
+    assert part.tables[0].title == "Student; good is the answer within 1,000 ms"
     assert texts(part, 1) == [["Student", "2 a second", "31.2 s", "7.7 MB", "3.2 GB", DASH]]
     ids = [chart["id"] for chart in part.charts]
     assert ids == ["load-e2e", "load-ttft", "load-tokens", "load-goodput"]

@@ -10,7 +10,7 @@ from agentark_ray.page.charts import Json, chart, chart_layout
 BESIDE = {"single": "bottom right", "student": "top right"}  # they cost the same: labels apart
 WIDE = 20  # latencies further apart than this factor get a logarithmic axis
 FURTHER = ("arm1", "arm2", "arm3", "arm4", "muted")  # colours of arms without one of their own
-SYMBOLS = {"check": "circle", "peer": "diamond", "debate": "square"}
+ARM_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up")
 ROW = 30  # px of a line of a chart with words at its side
 
 Summary = Mapping[str, Any]
@@ -175,76 +175,76 @@ def robustness_chart(
 ) -> Json:
     """Flip rates by kind and strength, every arm beside the others."""
     found = summary.get("robustness") or {}
-    lines = [change_name(*change) for change in changes]
-    traces = []
-    for place, arm in enumerate(arms):
-        rows = [
-            (lines[at], one["low"], one["rate"], one["high"])
-            for at, (kind, strength) in enumerate(changes)
+    figures = {
+        arm: {
+            change_name(kind, strength): (one["low"], one["rate"], one["high"])
+            for kind, strength in changes
             if (one := found[arm].get(kind, {}).get(strength)) and one["rate"] is not None
-        ]
-        if rows:
-            symbol = ("circle", "diamond", "square", "cross", "triangle-up")[place % 5]
-            traces.append(_side_by_side(rows, lines, place, len(arms), arm, of[arm], symbol))
-    layout = dots_layout(lines, 0, range=[-0.02, 1.02], title={"text": "answers that flip"})
-    layout["yaxis"] = {
-        **layout["yaxis"],
+        }
+        for arm in arms
+    }
+    lines = [change_name(*change) for change in changes]
+    figure = side_by_side(figures, lines, of, "answers that flip")
+    gate = threshold(summary, "adversarial_failure")
+    if figure and gate is not None:
+        figure["layout"] |= line("x", gate, f"asked: less than {gate:.3g}")
+    return chart(
+        "robustness",
+        "Right answers that flip, by change of the question",
+        "Bars are Wilson 95% intervals.",
+        figure,
+    )
+
+
+def ood_chart(found: Mapping[str, Any], summary: Summary, of: Colours) -> Json:
+    """Accuracy on every set, with that on the held-out questions."""
+    figures = {}
+    for arm, one in summary["arms"].items():
+        others = {name: arms[arm] for name, arms in found.items() if arm in arms}
+        if others:
+            figures[arm] = {"held out": (one["ci_low"], one["accuracy"], one["ci_high"])}
+            figures[arm] |= {
+                name: (far["low"], far["accuracy"], far["high"]) for name, far in others.items()
+            }
+    return chart(
+        "ood",
+        "Accuracy by set of questions",
+        "Bars are Wilson 95% intervals.",
+        side_by_side(figures, ["held out", *found], of, "accuracy"),
+    )
+
+
+def side_by_side(
+    figures: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    lines: Sequence[str],
+    of: Colours,
+    title: str,
+) -> Json | None:
+    """`dots` of several arms, one below the other on every line: arm -> line -> interval."""
+    traces = []
+    for place, (arm, rows) in enumerate(figures.items()):
+        if not rows:
+            continue
+        symbol = ARM_SYMBOLS[place % len(ARM_SYMBOLS)]
+        trace = dots(
+            [(words, *found) for words, found in rows.items()], label(arm), of[arm], symbol
+        )
+        shift = (place - (len(figures) - 1) / 2) * 0.7 / max(len(figures), 2)
+        trace["text"] = trace["y"]
+        trace["y"] = [lines.index(words) + shift for words in rows]
+        trace["hovertemplate"] = trace["hovertemplate"].replace("%{y}", "%{text}")
+        traces.append(trace)
+    if not traces:
+        return None
+    layout = dots_layout(lines, 0, range=[-0.02, 1.02], title={"text": title})
+    layout["yaxis"] |= {
         "tickvals": list(range(len(lines))),
         "ticktext": lines,
         "range": [len(lines) - 0.5, -0.5],
         "categoryorder": "trace",
     }
-    layout["height"] = 120 + max(ROW, 13 * len(arms) + 8) * len(lines)
-    gate = threshold(summary, "adversarial_failure")
-    if gate is not None:
-        layout |= line("x", gate, f"asked: less than {gate:.3g}")
-    return chart(
-        "robustness",
-        "Right answers that flip, by change of the question",
-        "Bars are Wilson 95% intervals.",
-        {"data": traces, "layout": layout} if traces else None,
-    )
-
-
-def _side_by_side(
-    rows: Sequence[tuple[str, float, float, float]],
-    lines: Sequence[str],
-    place: int,
-    of: int,
-    arm: str,
-    colour: str,
-    symbol: str,
-) -> Json:
-    """`dots` of one arm, a little above or below those of the others."""
-    trace = dots(rows, label(arm), colour, symbol)
-    shift = (place - (of - 1) / 2) * 0.7 / max(of, 2)
-    trace["y"] = [lines.index(words) + shift for words, *_ in rows]
-    trace["text"] = [words for words, *_ in rows]
-    trace["hovertemplate"] = trace["hovertemplate"].replace("%{y}", "%{text}")
-    return trace
-
-
-def ood_chart(found: Mapping[str, Any], summary: Summary, of: Colours) -> Json:
-    """Accuracy on every set, with that on the held-out questions."""
-    lines = ["held out", *found]
-    traces = []
-    for arm, figures in summary["arms"].items():
-        rows = [("held out", figures["ci_low"], figures["accuracy"], figures["ci_high"])]
-        rows += [
-            (name, arms[arm]["low"], arms[arm]["accuracy"], arms[arm]["high"])
-            for name, arms in found.items()
-            if arm in arms
-        ]
-        if len(rows) > 1:
-            traces.append(dots(rows, label(arm), of[arm]))
-    return chart(
-        "ood",
-        "Accuracy by set of questions",
-        "Bars are Wilson 95% intervals.",
-        {"data": traces, "layout": dots_layout(lines, 2 * len(lines), title={"text": "accuracy"})}
-        if traces
-        else None,
-    )
+    layout["height"] = 120 + max(ROW, 13 * len(figures) + 8) * len(lines)
+    return {"data": traces, "layout": layout}
 
 
 def threshold(summary: Summary, name: str) -> float | None:

@@ -10,7 +10,7 @@ from agentark_ray.page.charts import Json, chart, chart_layout
 
 MAX_POINTS = 1_500  # of a curve
 LOAD = {  # figures of a rate of eval/load.json: title, axis, where they are
-    "e2e": ("Latency under load", "p95 end to end, ms", ("e2e_ms", "p95")),
+    "e2e": ("Latency under load", "p95, ms", ("e2e_ms", "p95")),
     "ttft": ("Time to the first token under load", "p95, ms", ("ttft_ms", "p95")),
     "tokens": ("Output tokens under load", "tokens a second", ("output_tokens_per_s",)),
     "goodput": ("Goodput under load", "good answers a second", ("goodput",)),
@@ -85,8 +85,7 @@ def load_charts(load: Mapping[str, Any]) -> list[Json]:
                 **({"type": "log", "dtick": "D2"} if log else {"rangemode": "tozero"}),
             },
         )
-        caption = "Open loop: requests come at random times, whether or not others are answered."
-        caption += " Hollow: it did not keep up."
+        caption = "By offered rate. Hollow: it did not keep up."
         found.append(chart(f"load-{name}", title, caption, {"data": traces, "layout": layout}))
     return found
 

@@ -10,7 +10,7 @@ from agentark_ray.evaluate.views import few_queries, label
 from agentark_ray.page.form import number
 
 Summary = Mapping[str, Any]
-TARGETS = (("ms", "end to end"), ("ttft_ms", "first token"))
+TARGETS = (("ms", "the answer within"), ("ttft_ms", "the first token within"))
 UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -50,26 +50,19 @@ def load(found: Mapping[str, Any] | None) -> Part:
     if not found or not found["arms"]:
         return empty
     of = charts.colours(found["arms"])
-    rows = [
-        _rate(name, one, arm["targets"], of)
-        for name, arm in found["arms"].items()
-        for one in sorted(arm["rates"], key=lambda one: one["offered"])
-    ]
     notes = [
         f"{label(name)}, {one['offered']:g} a second: {one['generator']['note']}."
         for name, arm in found["arms"].items()
         for one in arm["rates"]
         if one["generator"]["note"]
     ]
-    columns = ("Arm, offered rate", "Answered", "p50", "p95", "p99", "First token p95")
-    columns += ("Tokens a second", "Good", "Kept up")
     return Part(
         id="load",
         title="Load",
         intro="Requests come at random times at a given mean rate, whether or not others are"
         " answered. Latencies count from the planned time of a request, in milliseconds.",
         tables=[
-            without_empty(Table(columns=columns, rows=rows, wide=True)),
+            *(_rates(name, arm) for name, arm in found["arms"].items()),
             Table(
                 title="Start and memory",
                 columns=("Arm", "Sustained rate", "Cold start", "Weights", "Resident", "On GPUs"),
@@ -82,23 +75,33 @@ def load(found: Mapping[str, Any] | None) -> Part:
     )
 
 
-def _rate(
-    name: str, one: Mapping[str, Any], targets: Mapping[str, Any], of: Mapping[str, str]
-) -> tuple[Cell, ...]:
-    asked = [f"{words} {targets[key]:g} ms" for key, words in TARGETS if targets[key] is not None]
-    share = one["good_share"]
-    good = Cell(text=DASH)
-    if share is not None:
-        good = cell(f"{share:.1%}", note=f"within {' and '.join(asked)}")
+def _rates(name: str, arm: Mapping[str, Any]) -> Table:
+    asked = [
+        f"{words} {arm['targets'][key]:,g} ms" for key, words in TARGETS if arm["targets"][key]
+    ]
+    good = f"; good is {' and '.join(asked)}" if asked else ""
+    columns = ("Offered rate", "Answered", "p50", "p95", "p99", "First token p95")
+    rows = [_rate(one) for one in sorted(arm["rates"], key=lambda one: one["offered"])]
+    return without_empty(
+        Table(
+            title=f"{label(name)}{good}",
+            columns=(*columns, "Tokens a second", "Good", "Kept up"),
+            rows=rows,
+            wide=True,
+        )
+    )
+
+
+def _rate(one: Mapping[str, Any]) -> tuple[Cell, ...]:
     errors = ", ".join(f"{n:,} {kind}" for kind, n in one["errors"].items())
     kept = cell("no", mark="bad") if one["saturated"] else cell("yes", mark="good")
     return (
-        cell(f"{label(name)}, {one['offered']:g} a second", colour=of[name]),
+        cell(f"{one['offered']:g} a second"),
         cell(f"{one['answered']:,} of {one['requests']:,}", note=errors),
         *(plain(one["e2e_ms"][q], "{:,.0f}") for q in ("p50", "p95", "p99")),
         plain(one["ttft_ms"]["p95"], "{:,.0f}"),
         plain(one["output_tokens_per_s"], "{:,.0f}"),
-        good,
+        plain(one["good_share"], "{:.1%}"),
         kept,
     )
 
