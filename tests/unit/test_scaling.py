@@ -1,0 +1,68 @@
+"""The pure parts of the scaling benchmark, by hand."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agentark_ray.config import load_config
+from benchmarks.scaling import (
+    Look,
+    _config,
+    cpu_seconds,
+    extrapolation,
+    job,
+    middle,
+    parser,
+    quarter,
+    sizes,
+)
+
+
+def looks(*files: int) -> list[Look]:
+    return [
+        Look(seconds=2.0 * i, files=n, driver_mb=100.0 + i, gcs_mb=50.0, cpu_s=float(i))
+        for i, n in enumerate(files)
+    ]
+
+
+def test_rates_are_taken_between_ramp_up_and_tail() -> None:
+    first, last = middle(looks(0, 10, 16, 40, 86, 100), 100)
+    assert (first.files, last.files) == (16, 86)
+    with pytest.raises(ValueError, match="too short: 2 to 4 of 4 files"):
+        middle(looks(0, 2, 4), 4)
+
+
+def test_memory_is_compared_with_that_of_a_quarter() -> None:
+    assert quarter(looks(0, 10, 30, 60, 100)).files == 30
+
+
+def test_the_extrapolation_by_hand() -> None:
+    found = extrapolation(per_debate=8.0, cpu_s=0.001, debates=342_000)
+    assert found["completions_per_s"] == 64 * 9_000 / 250
+    assert found["hours"] == pytest.approx(342_000 * 8 / 2304 / 3600, abs=0.01)
+    assert (found["cores_of_orchestration"], found["cores_a_gpu"]) == (2.3, 0.04)
+
+
+def test_sizes_of_files(tmp_path: Path) -> None:
+    for name, size in (("a", 1_000_000), ("b", 3_000_000)):
+        (tmp_path / f"{name}.parquet").write_bytes(b"0" * size)
+    (tmp_path / "c.tmp").write_bytes(b"0")
+    assert sizes(tmp_path) == {"files": 2, "mean_mb": 2.0, "largest_mb": 3.0}
+
+
+def test_time_of_a_process_tree() -> None:
+    own = psutil.Process()
+    assert cpu_seconds([own]) >= sum(own.cpu_times()[:2]) - 1 > 0
+
+
+@pytest.mark.parametrize("part", ["actors", "paper"])
+def test_the_jobs_config_is_one(part: str, tmp_path: Path) -> None:
+    args = parser().parse_args([part])
+    output = _config(tmp_path)
+    command = job(args, output, 4, 1_000)
+    config = load_config(command[5], command[6:])
+    assert command[3:5] == ["traces", "generate"]
+    assert (config.engine.actors, config.tasks.train_questions) == (4, 1_000)
+    assert (config.debate.agents, config.debate.rounds, config.output) == (5, 2, str(output))
+    assert config.engine.type == "scripted"
