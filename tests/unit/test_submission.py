@@ -1,10 +1,13 @@
 """What `agentark cluster` sends to a cluster, and what it refuses before anything is sent."""
 
+import logging
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
 from click import unstyle
+from ray._private.runtime_env.packaging import create_package
 from ray.job_submission import JobDetails, JobStatus, JobType
 from typer.testing import CliRunner, Result
 
@@ -25,6 +28,7 @@ from agentark_ray.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
 DEMO = "jobs/configs/demo.yaml"
+LOGGER = logging.getLogger(__name__)
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -214,3 +218,39 @@ def test_a_process_id_that_was_taken_again_is_another_process() -> None:
     node = NodeProcess(name="head", pid=own.pid, started=own.create_time())
     assert node.process() == own
     assert NodeProcess(name="head", pid=own.pid, started=own.create_time() - 1).process() is None
+
+
+def test_what_is_sent_is_the_project_without_runs_secrets_and_tests(tmp_path: Path) -> None:
+    """Packed by Ray as it does when a job is submitted."""
+    kept = [
+        "agentark_ray/cluster/local.py",
+        "agentark_ray/tiny/weights/model.safetensors",
+        "jobs/configs/demo.yaml",
+        "jobs/generate.py",
+        "serve/app.py",
+        "pyproject.toml",
+        "questions/train.jsonl",
+    ]
+    left_out = [
+        ".env",
+        ".git/config",
+        ".venv/bin/python",
+        "agentark_ray/__pycache__/cli.pyc",
+        "cluster/aws.yaml",
+        "deep/down/private.key",
+        "head.pem",
+        "ignored/data",
+        "runs/demo/manifest.json",
+        "tests/unit/test_x.py",
+    ]
+    project = tmp_path / "project"
+    for name in (*kept, *left_out):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("x")
+    (project / ".gitignore").write_text("ignored/\n")
+    package = tmp_path / "package.zip"
+    create_package(
+        str(project), package, include_gitignore=True, excludes=list(EXCLUDES), logger=LOGGER
+    )
+    names = {name for name in zipfile.ZipFile(package).namelist() if not name.endswith("/")}
+    assert names - {".gitignore"} == set(kept)
