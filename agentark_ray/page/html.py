@@ -80,7 +80,7 @@ def squeeze(text: str) -> str:
 
 def code_words(text: str) -> Markup:
     """Escaped text, in which what stands between backticks is code."""
-    parts = str(escape(text)).split("`")
+    parts = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%"))).split("`")
     return Markup(
         "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
     )

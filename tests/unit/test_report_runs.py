@@ -131,8 +131,8 @@ def test_load_by_rate_with_resources() -> None:
     part = timing.load(load_of())
     # In the last 6 of 8 s end 12 and 21 answers, of 10 tokens each.
     assert texts(part) == [
-        ["2 a second", "16 of 16", *["500"] * 3, "250", "20", "100.0%", "yes"],
-        ["4 a second", "32 of 32", *["3,000"] * 3, "1,500", "35", "0.0%", "no"],
+        ["2 a second", "16 of 16", *["500"] * 3, "250", "10.0", "20", "100.0%", "yes"],
+        ["4 a second", "32 of 32", *["3,000"] * 3, "1,500", "10.0", "35", "0.0%", "no"],
     ]
     assert part.tables[0].title == "Student; good is the answer within 1,000 ms"
     assert texts(part, 1) == [["Student", "2 a second", "31.2 s", "7.7 MB", "3.2 GB", DASH]]

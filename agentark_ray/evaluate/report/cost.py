@@ -43,7 +43,7 @@ def money(summary: Summary, prices: TokenPrices | None) -> Part:
         rows.append(row)
     columns = ["Arm", "Output tokens", "Prompt tokens", "of them cached"]
     told = "Without a price list no money is shown: `prices.output=`, `prices.prompt=` and"
-    told += " `prices.cached=`, US dollars a million tokens."
+    told += " `prices.cached=`, US dollars a million tokens. The return also knows GPU time."
     if prices:
         columns.append("US dollars")
         told = f"US dollars a million tokens: output {prices.output:g}, prompt {prices.prompt:g},"

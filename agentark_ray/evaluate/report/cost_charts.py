@@ -163,7 +163,7 @@ def break_even_chart(curves: Mapping[str, Sequence[tuple[float, int | None]]]) -
             "name": name,
             "x": [queries for queries, days in rows if days],
             "y": [days for _, days in rows if days],
-            "line": {"color": f"var:{'student' if name == 'student' else 'debate'}", "width": 2},
+            "line": {"color": f"var:{'student' if name == 'student' else 'arm1'}", "width": 2},
             "hovertemplate": "%{y:,} days at %{x:,.3g} queries a day"
             "<extra>%{fullData.name}</extra>",
         }

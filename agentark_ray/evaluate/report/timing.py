@@ -80,7 +80,15 @@ def _rates(name: str, arm: Mapping[str, Any]) -> Table:
         f"{words} {arm['targets'][key]:,g} ms" for key, words in TARGETS if arm["targets"][key]
     ]
     good = f"; good is {' and '.join(asked)}" if asked else ""
-    columns = ("Offered rate", "Answered", "p50", "p95", "p99", "First token p95")
+    columns = (
+        "Offered rate",
+        "Answered",
+        "p50",
+        "p95",
+        "p99",
+        "First token p95",
+        "Between tokens p95",
+    )
     rows = [_rate(one) for one in sorted(arm["rates"], key=lambda one: one["offered"])]
     return without_empty(
         Table(
@@ -100,6 +108,7 @@ def _rate(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         cell(f"{one['answered']:,} of {one['requests']:,}", note=errors),
         *(plain(one["e2e_ms"][q], "{:,.0f}") for q in ("p50", "p95", "p99")),
         plain(one["ttft_ms"]["p95"], "{:,.0f}"),
+        plain(one["inter_token_ms"]["p95"], "{:,.1f}"),
         plain(one["output_tokens_per_s"], "{:,.0f}"),
         plain(one["good_share"], "{:.1%}"),
         kept,

@@ -160,6 +160,7 @@
       make("span", "quiet", `${count(one.tokens)} tokens, `, make("code", "", one.id)));
     const box = make("div", "answer-box", line);
     if (one.error) box.append(make("p", "error", one.error));
+    if (one.turns.length === 1) return box.append(said(one.turns[0])), box;
     const rounds = new Map();
     for (const turn of one.turns) rounds.set(turn.round, [...(rounds.get(turn.round) || []), turn]);
     const before = new Map();
@@ -175,16 +176,20 @@
     return box;
   };
 
+  const said = turn => {
+    const found = make("div", "said", turn.text);
+    found.tabIndex = 0;
+    return found;
+  };
+
   const card = (turn, before, of) => {
     const last = before.get(turn.agent);
     const moved = last && last.answer !== turn.answer && !(last.code === "c" && turn.code === "c");
     const who = turn.role === "agent" || !turn.role ? `Agent ${turn.agent + 1}` : `${turn.role} ${turn.agent + 1}`;
     const given = make("p", "answer", moved ? make("del", "", last.answer ?? "none") : null, moved ? " → " : null,
       make("strong", "", turn.answer ?? "no answer"));
-    const said = make("div", "said", turn.text);
-    said.tabIndex = 0;
     return make("article", "turn" + (moved ? " changed" : ""),
-      make("header", "", make("b", "", of > 1 || last ? who : ""), mark(turn.code)), given, said,
+      make("header", "", make("b", "", of > 1 || last ? who : ""), mark(turn.code)), given, said(turn),
       make("footer", "", `${count(turn.tokens)} tokens${turn.limit ? ", cut at the limit" : ""}`));
   };
 
