@@ -91,6 +91,8 @@ def test_it_may_be_stopped_anywhere(
     monkeypatch.setattr(earlier, "replace_file", replace_file)
     ask(folder, "bcd")
     assert there(folder) == ("bcd", "ae")
+    ask(folder, "abcde")
+    assert there(folder) == ("abcde", "")
 
 
 def test_a_block_that_was_not_finished_is_dropped_first(folder: RunFolder) -> None:
