@@ -93,7 +93,8 @@ class RunSource:
             load=_read(folder, "eval", "load.json"),
             prices=config.prices.tokens,
             returns=_returns(folder, config, asked),
-            checklist=[asdict(item) for item in checklist(folder)],
+            # This is the report, which is not written yet.
+            checklist=[asdict(item) for item in checklist(folder) if item.item != "Report"],
             triggers=_triggers(folder, config, asked.monitoring) if asked.monitoring else None,
         )
 

@@ -86,6 +86,7 @@ def code_words(text: str) -> Markup:
     )
 
 
+@cache
 def environment(*folders: Path) -> Environment:
     """Templates of the folders and of this package; palettes and plotly are known to all."""
     found = Environment(
