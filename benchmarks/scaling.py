@@ -12,7 +12,6 @@ cores are not the limit, which `cpu_share` shows.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import psutil
 
 from agentark_ray.cluster.local import HEAD, LocalCluster, NodeSpec, State
+from agentark_ray.cluster.processes import free_port
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.compact import compact
 from agentark_ray.traces.read import trace_dataset
@@ -46,16 +46,11 @@ def nodes(workers: int, cpus: int) -> Iterator[State]:
     """A head without work and workers of so many logical CPUs."""
     with tempfile.TemporaryDirectory(prefix="ak-", dir="/tmp") as folder:
         cluster = LocalCluster(Path(folder))
-        port = _free_port()
+        port = free_port()
         try:
             yield cluster.up([NodeSpec(cpus=cpus)] * workers, dashboard_port=port)
         finally:
             cluster.down()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def environment(state: State) -> dict[str, str]:

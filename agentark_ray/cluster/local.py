@@ -8,7 +8,6 @@ process id.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,12 @@ from pathlib import Path
 
 import psutil
 
+from agentark_ray.cluster.processes import HOST, family, free_port, need_free, send
 from agentark_ray.cluster.tokens import make_token
 from agentark_ray.config import ConfigError
 
-HOST = "127.0.0.1"
 START_S = 120.0
+ATTEMPTS = 3  # Ray gives a node 30 s to come up, which is too little on a busy machine
 STOP_S = 5.0
 STARTED = "Ray runtime started"  # what `ray start` writes when its node is up
 HEAD_STORE_BYTES = 200_000_000
@@ -113,10 +113,12 @@ class LocalCluster:
         dashboard_port: int,
         port: int | None = None,
         env: Mapping[str, str] | None = None,
+        head: Mapping[str, object] | None = None,
     ) -> State:
         """Start a head and workers.
 
-        `env` is for all nodes, beside this process's. Without `port` the GCS takes a free one.
+        `env` is for all nodes, beside this process's; `head` are further options of `ray start` for
+        the head. Without `port` the GCS takes a free one.
 
         Raises:
             ConfigError: one runs already, a port is taken, or a node did not start.
@@ -126,12 +128,12 @@ class LocalCluster:
             raise ConfigError(
                 f"{self.folder}: a local cluster runs at {before.dashboard}; --down ends it"
             )
-        port = port or _free_port()
+        port = port or free_port()
         for name, taken in (("--port", port), ("--dashboard-port", dashboard_port)):
-            _need_free(name, taken)
+            need_free(name, taken)
         make_token()
         self._own_folder()
-        head = self._start(
+        started = self._start(
             HEAD,
             {
                 "head": None,
@@ -140,9 +142,10 @@ class LocalCluster:
                 "num-gpus": 0,
                 "dashboard-host": HOST,
                 "dashboard-port": dashboard_port,
-                "ray-client-server-port": _free_port(),
+                "ray-client-server-port": free_port(),
                 "temp-dir": self.folder / "ray",
                 "object-store-memory": HEAD_STORE_BYTES,
+                **(head or {}),
             },
             env,
         )
@@ -151,7 +154,7 @@ class LocalCluster:
                 address=f"{HOST}:{port}",
                 dashboard=f"http://{HOST}:{dashboard_port}",
                 made=0,
-                nodes=(head,),
+                nodes=(started,),
             )
         )
         try:
@@ -201,8 +204,8 @@ class LocalCluster:
                 f"{name}: no such worker runs, there is {', '.join(workers) or 'none'}"
             )
         process = workers[name].process()
-        for member in _family([process] if process else []):
-            _signal(member, "kill")
+        for member in family([process] if process else []):
+            send(member, "kill")
         left = tuple(node for node in state.nodes if node.name != name)
         self._write(replace(state, nodes=left))
 
@@ -211,12 +214,12 @@ class LocalCluster:
         state = self._read()
         if state is None:
             return
-        family = _family([process for node in state.alive if (process := node.process())])
-        for member in family:
-            _signal(member, "terminate")
-        _, left = psutil.wait_procs(family, timeout=STOP_S)
+        members = family([process for node in state.alive if (process := node.process())])
+        for member in members:
+            send(member, "terminate")
+        _, left = psutil.wait_procs(members, timeout=STOP_S)
         for member in left:
-            _signal(member, "kill")
+            send(member, "kill")
         psutil.wait_procs(left, timeout=STOP_S)
         self._file.unlink()
 
@@ -227,25 +230,38 @@ class LocalCluster:
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block"]
         for key, value in {**_node_options(), **options}.items():
             command.append(f"--{key}" if value is None else f"--{key}={value}")
+        for _ in range(ATTEMPTS):
+            if node := self._attempt(name, command, log, env or {}):
+                return node
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise ConfigError(f"{name}: did not start, see {log}:\n{tail}")
+
+    def _attempt(
+        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]
+    ) -> NodeProcess | None:
+        """Start a node; None if it ended, or was not up in time and has been ended."""
         with log.open("w") as out:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=_environment(env or {}),
+                env=_environment(env),
                 cwd=self.folder,
                 start_new_session=True,
             )
+        root = psutil.Process(process.pid)
         deadline = time.monotonic() + START_S
         while STARTED not in log.read_text(errors="replace"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-                raise ConfigError(f"{name}: did not start, see {log}:\n{tail}")
+            if process.poll() is not None:
+                return None
+            if time.monotonic() > deadline:
+                for member in family([root]):
+                    send(member, "kill")
+                process.wait()
+                return None
             time.sleep(0.1)
-        started = psutil.Process(process.pid).create_time()
-        return NodeProcess(name=name, pid=process.pid, started=started)
+        return NodeProcess(name=name, pid=process.pid, started=root.create_time())
 
 
 def _node_options() -> dict[str, object]:
@@ -255,7 +271,7 @@ def _node_options() -> dict[str, object]:
         "disable-usage-stats": None,
         "min-worker-port": 0,
         "max-worker-port": 0,
-        "dashboard-agent-listen-port": _free_port(),
+        "dashboard-agent-listen-port": free_port(),
     }
 
 
@@ -264,33 +280,3 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON")}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     return {**kept, "PATH": path, "RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1", **more}
-
-
-def _family(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
-    """Processes and all that they started."""
-    found = list(roots)
-    for root in roots:
-        try:
-            found += root.children(recursive=True)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def _signal(process: psutil.Process, how: str) -> None:
-    try:
-        getattr(process, how)()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return server.getsockname()[1]
-
-
-def _need_free(name: str, port: int) -> None:
-    try:
-        socket.create_server((HOST, port)).close()
-    except OSError as error:
-        raise ConfigError(f"{name} {port}: {error.strerror}; choose another one") from None
