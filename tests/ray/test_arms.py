@@ -1,6 +1,7 @@
 """An evaluation with greedy arms, replicas, a further team and an endpoint, on a real cluster."""
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from rich.console import Console
 from agentark_ray.config import parse_config
 from agentark_ray.evaluation import SUMMARY, answer
 from agentark_ray.pipeline import Run, generate, questions
+from agentark_ray.reporting import write_report
 from agentark_ray.run_folder import RunFolder
 from tests.ray.helpers import values_for
 
@@ -144,6 +146,10 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     assert summary["transcripts"] == {**dict.fromkeys(names, "base"), "big": "big"}
     assert server.keys == {"Bearer none"}
     assert {request["model"] for request in server.asked} == {"big"}
+
+    write_report(run.folder)
+    page = json.loads(Path(run.folder.path("report.json")).read_text())
+    assert "big" in json.dumps(page)
 
     before = len(server.asked)
     answer(more, again=True)  # nothing is answered again
