@@ -187,7 +187,10 @@ def robustness_chart(
     figure = side_by_side(figures, lines, of, "answers that flip")
     gate = threshold(summary, "adversarial_failure")
     if figure and gate is not None:
-        figure["layout"] |= line("x", gate, f"asked: less than {gate:.3g}")
+        layout = figure["layout"]
+        layout |= line("x", gate, f"asked: less than {gate:.3g}")
+        layout["legend"] = {**layout["legend"], "y": 1.1}  # above the note
+        layout["margin"] = {**layout["margin"], "t": 56}
     return chart(
         "robustness",
         "Right answers that flip, by change of the question",

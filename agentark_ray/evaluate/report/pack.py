@@ -195,14 +195,12 @@ class _Blocks:
             self.close()
 
     def close(self) -> None:
-        """End a block. The one that goes beyond the budget is kept out, and is the last."""
+        """End a block. The one that goes beyond the budget is the last; `shrink` gives it up."""
         if not self.waiting:
             return
-        block = squeeze(f"[{','.join(self.waiting)}]")
-        self.size += len(block)
-        if self.size <= self.budget:
-            self.done.append(block)
-            self.ends.append(self.ends[-1] + len(self.waiting))
+        self.done.append(squeeze(f"[{','.join(self.waiting)}]"))
+        self.ends.append(self.ends[-1] + len(self.waiting))
+        self.size += len(self.done[-1])
         self.waiting, self.letters = [], 0
 
     def shrink(self, budget: int) -> None:
