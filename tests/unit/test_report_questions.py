@@ -120,10 +120,13 @@ def test_second_turns_and_changed_questions_belong_to_their_question(tmp_path: P
         row("student", "q", "w", kind="changed:typos:0.1") | {"question": "txet fo q"},
         row("student", "q", "r", kind="changed:renamed:1"),
         row("student", "q", "r", kind="latency"),
+        row("debate", "q", "rrr"),
+        row("debate", "q", "rrr", kind="changed:renamed:1"),
     ]
     found = packed_of(tmp_path, rows)
     (words,) = values(found.blocks[0])
-    told = [(one["kind"], one.get("change"), one["code"]) for one in words["rows"]]
+    own = [one for one in words["rows"] if one["at"] == 1]
+    told = [(one["kind"], one.get("change"), one["code"]) for one in own]
     assert sorted(told, key=str) == [
         ("changed", "renamed 1", "c"),
         ("changed", "typos 0.1", "w"),
