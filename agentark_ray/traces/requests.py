@@ -19,6 +19,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.base import Shard, Task, TaskError
 from agentark_ray.tasks.registry import all_shards, ood_sets, read_split
 from agentark_ray.tasks.window import is_windowed
+from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.leaks import NO_LEAKS, Leaks, find_leaks
 from agentark_ray.traces.schema import (
     QUESTION_SCHEMA,
@@ -185,7 +186,7 @@ def _index(item: tuple[int, dict[str, Any]]) -> int:
 def _requests(
     folder: RunFolder, config: Config, model: str, split: Split, plan: Plan
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    config_hash = generation_hash(config, model, plan.arm)
+    config_hash = generation_hash(config, known_as(folder, model), plan.arm)
     cell = cell_of(plan.kind)
     rows = stored_questions(folder, plan.questions or split)
     for index, row in enumerate(itertools.islice(rows, plan.limit)):
@@ -194,6 +195,17 @@ def _requests(
             own = question_row(asked) if asked else row
             for replica in range(plan.samples):
                 yield index, request_row(own, config_hash, plan.arm, plan.kind, replica)
+
+
+def known_as(folder: RunFolder, model: str) -> str:
+    """What the ids of debates call a resolved model: its place must not matter where it can move.
+
+    The tiny model is in the package and a student in the run folder; both may be copied elsewhere,
+    and what was answered there is still theirs.
+    """
+    if model == str(tiny_model_path()):
+        return "tiny"
+    return model.removeprefix(f"{folder.uri}/")
 
 
 def request_row(

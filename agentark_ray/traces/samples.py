@@ -16,7 +16,7 @@ from agentark_ray.debate_rows import light_rows, turn_leaves
 from agentark_ray.distill.rft import ALONE, role
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.read import trace_dataset
-from agentark_ray.traces.requests import request_row, write_rows
+from agentark_ray.traces.requests import known_as, request_row, write_rows
 from agentark_ray.traces.schema import QUESTION_SCHEMA, REQUEST_SCHEMA
 from agentark_ray.types import DebateStatus
 
@@ -35,7 +35,7 @@ def write_sample_requests(folder: RunFolder, config: Config, model: str, name: s
 
 
 def _requests(folder: RunFolder, config: Config, model: str) -> Iterator[dict[str, Any]]:
-    config_hash = generation_hash(config, model, ARM)
+    config_hash = generation_hash(config, known_as(folder, model), ARM)
     for trace in light_rows([trace_dataset(folder, "traces")], COLUMNS):
         for replica in range(samples_wanted(trace)):
             yield request_row(trace, config_hash, ARM, replica=replica)

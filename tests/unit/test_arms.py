@@ -1,7 +1,9 @@
 """The arms of an evaluation: names, what each is asked, how it answers, and the token budget."""
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from agentark_ray.config import Config, ConfigError, parse_config
@@ -9,12 +11,13 @@ from agentark_ray.debate.protocol import arm_protocol, generation_hash
 from agentark_ray.debate.protocols.rounds import Rounds
 from agentark_ray.debate.protocols.verify import Verify
 from agentark_ray.evaluation import plans_for
+from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.traces.generate import replace_file
-from agentark_ray.traces.requests import Plan
+from agentark_ray.traces.generate import replace_file, stored_ids
+from agentark_ray.traces.requests import Plan, known_as, write_requests
 from agentark_ray.traces.samples import Budget, measure_budget
-from agentark_ray.traces.schema import TRACE_SCHEMA
-from agentark_ray.types import DebateStatus, ModelRef
+from agentark_ray.traces.schema import QUESTION_SCHEMA, TRACE_SCHEMA
+from agentark_ray.types import DebateStatus, ModelRef, Split
 from tests.unit.debates import debate, said
 
 GPT = {"endpoint": "http://x/v1", "model": "gpt", "api_key_env": "KEY"}
@@ -81,6 +84,26 @@ def test_only_arms_that_are_asked_otherwise_are_asked_again() -> None:
 def test_models_of_teams_are_models_of_the_run() -> None:
     config = config_of(teams={"two": {"team": [{}, {"model": "a/b"}]}}, endpoints={"gpt": GPT})
     assert config.own_models == ("tiny", "a/b")
+
+
+def test_a_moved_run_keeps_its_answers(tmp_path: Path) -> None:
+    folders = [RunFolder(str(tmp_path / name)) for name in ("here", "there")]
+    students = {known_as(one, one.path("students", "da")) for one in folders}
+    assert students == {"students/da"}
+    assert known_as(folders[0], resolve_model("tiny")) == "tiny"
+    for other in ("Qwen/Qwen3-0.6B", "/models/x", f"{folders[0].uri}-2/students/da"):
+        assert known_as(folders[0], other) == other
+    config = config_of()
+    question = {name: name for name in QUESTION_SCHEMA.names}
+    ids = set()
+    for folder in folders:
+        folder.filesystem.create_dir(folder.inner("questions"))
+        table = pa.Table.from_pylist([question | {"aliases": []}], schema=QUESTION_SCHEMA)
+        replace_file(folder, folder.inner("questions", "eval.parquet"), table)
+        model, plans = folder.path("students", "da"), [Plan(arm="da", samples=2)]
+        assert write_requests(folder, config, model, Split.EVAL, plans, "da") == 2
+        ids.add(tuple(sorted(stored_ids(folder, "requests/da.parquet"))))
+    assert len(ids) == 1 and len(set(*ids)) == 2
 
 
 @pytest.mark.parametrize(
@@ -157,9 +180,7 @@ def test_what_each_arm_is_asked() -> None:
     assert only.student_arms("da") == ("da",)
 
 
-def test_the_budget_is_what_debates_and_first_answers_cost(tmp_path: Any) -> None:
-    import pyarrow as pa
-
+def test_the_budget_is_what_debates_and_first_answers_cost(tmp_path: Path) -> None:
     first = [said("a b c"), said("a b c d e")]  # 4 tokens an answer
     rows = [
         debate(first, [said("a b"), said("a")]),  # 11 tokens
