@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from agentark_ray.config import load_config
+from agentark_ray.team import DebateConfig
 from benchmarks.scaling import (
     Look,
     _config,
@@ -64,5 +65,6 @@ def test_the_jobs_config_is_one(part: str, tmp_path: Path) -> None:
     config = load_config(command[5], command[6:])
     assert command[3:5] == ["traces", "generate"]
     assert (config.engine.actors, config.tasks.train_questions) == (4, 1_000)
+    assert isinstance(config.debate, DebateConfig)
     assert (config.debate.agents, config.debate.rounds, config.output) == (5, 2, str(output))
     assert config.engine.type == "scripted"
