@@ -39,10 +39,12 @@ def keep_asked(folder: RunFolder, requests: str, out: str) -> dict[str, int]:
     """
     drop_unfinished(folder, out)
     aside = earlier(out)
-    if folder.exists(aside):
-        drop_doubles(folder, aside)
     asked = stored_ids(folder, f"requests/{requests}.parquet")
     there = stored_ids(folder, out)
+    if folder.exists(aside):
+        drop_doubles(folder, aside)
+    elif there <= asked:
+        return {"back": 0, "aside": 0}
 
     def bring_back(rows: pa.Table) -> int:
         lacking = [one not in there for one in rows[KEY].to_pylist()]
