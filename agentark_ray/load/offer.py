@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from agentark_ray.console import State
-from agentark_ray.load.figures import NO_TARGETS, TIMEOUT, Ended, Tally, Targets, figures
+from agentark_ray.load.figures import NO_TARGETS, SHORT, TIMEOUT, Ended, Tally, Targets, figures
 
 Item = TypeVar("Item")
 
@@ -85,8 +85,8 @@ def next_rate(plan: Plan, found: Sequence[dict[str, Any]]) -> float | None:
     if not found:
         return plan.start_rate
     last, rate = found[-1], 2 * found[-1]["offered"]
-    kept_up = not last["saturated"] and last["generator"]["kept_up"]
-    return rate if kept_up and rate <= plan.max_rate else None
+    behind = last["generator"]["late"] + last["generator"]["held_back"] > SHORT * last["requests"]
+    return None if last["saturated"] or behind or rate > plan.max_rate else rate
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
@@ -172,7 +172,7 @@ class Live(Generic[Item]):
             self._outstanding -= 1
         tally.add(
             Ended(
-                scheduled=scheduled,
+                scheduled=sent,
                 sent=sent if left > 0 else None,
                 first=None if heard.first is None else heard.first - start,
                 ended=self._clock() - start,

@@ -231,17 +231,20 @@ def test_rates_are_doubled_until_saturation() -> None:
     assert shares[0] > 0.9 and shares[-1] < 0.1
 
 
-def rate(offered: float, saturated: bool = False, kept_up: bool = True) -> dict[str, Any]:
-    return {"offered": offered, "saturated": saturated, "generator": {"kept_up": kept_up}}
+def rate(offered: float, saturated: bool = False, late: int = 0, held: int = 0) -> dict[str, Any]:
+    generator = {"late": late, "held_back": held}
+    return {"offered": offered, "saturated": saturated, "requests": 100, "generator": generator}
 
 
 def test_the_next_rate() -> None:
     doubled, given = Plan(start_rate=2.0, max_rate=8.0), Plan(rates=(5.0, 1.0))
     assert next_rate(doubled, []) == 2.0
     assert next_rate(doubled, [rate(2.0)]) == 4.0
+    assert next_rate(doubled, [rate(4.0, late=5, held=5)]) == 8.0
     assert next_rate(doubled, [rate(8.0)]) is None
     assert next_rate(doubled, [rate(4.0, saturated=True)]) is None
-    assert next_rate(doubled, [rate(4.0, kept_up=False)]) is None
+    assert next_rate(doubled, [rate(4.0, late=11)]) is None
+    assert next_rate(doubled, [rate(4.0, held=11)]) is None
     assert next_rate(given, []) == 5.0
     assert next_rate(given, [rate(5.0, saturated=True)]) == 1.0
     assert next_rate(given, [rate(5.0), rate(1.0)]) is None
