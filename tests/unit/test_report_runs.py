@@ -77,6 +77,23 @@ def test_second_turns_have_rates_with_intervals(tmp_path: Path) -> None:
     assert debate[1].interval is None
 
 
+def test_step_quality_shows_what_there_is(tmp_path: Path) -> None:
+    found = {
+        **{"solutions": 4, "steps": 2.5, "verifying": 0.5, "revising": 0.0, "equations": 8},
+        **{"equations_holding": 0.75, "checkable": 4, "consistent": 0.5},
+    }
+    summary = summary_of(tmp_path, ROWS)
+    summary["arms"]["student"]["steps"] = found
+    assert texts(quality.steps(summary)) == [["Student", "2.5", "50.0%", "0.0%", "75.0%", "50.0%"]]
+    gold = {"solutions": 9, "left_out": 1, "tokens": 90, "nll": 1.0, "perplexity": 2.718}
+    summary["arms"]["student"]["steps"] = found | {"gold": gold, "prm": {"mean": 0.9, "min": 0.5}}
+    summary["arms"]["single"]["steps"] = {"gold": gold}
+    single, student = quality.steps(summary).tables[0].rows
+    assert [one.text for one in single] == ["Single answer", *[DASH] * 7, "2.72"]
+    assert [one.text for one in student[-3:]] == ["0.900", "0.500", "2.72"]
+    assert student[-1].note == "9 solutions, 1 too long"
+
+
 def test_a_drop_on_another_set(tmp_path: Path) -> None:
     far = {"accuracy": 0.5, "low": 0.2, "high": 0.8, "n": 8}
     drop = {"drop": 0.25, "drop_low": -0.1, "drop_high": 0.5}

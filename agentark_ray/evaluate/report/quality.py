@@ -268,23 +268,33 @@ def steps(summary: Summary) -> Part:
                 )
             )
         ],
-        foot="Equations are those that can be read beyond doubt. The process reward model is that"
-        " of a student of this run; p(good) of a solution's steps, on the same few questions.",
+        foot="Equations are those that can be read beyond doubt. The reward model is that of a"
+        " student of this run: p(good) of the steps, on the same few questions. Perplexity is that"
+        " of worked solutions of held-out questions under the arm's model.",
         missing="Not measured.",
     )
 
 
 def _quality(name: str, found: Mapping[str, Any], colours: Mapping[str, str]) -> tuple[Cell, ...]:
-    prm = found.get("prm") or {}
-    gold = found.get("gold_perplexity")
+    prm, gold = found.get("prm") or {}, found.get("gold") or {}
+    perplexity = gold.get("perplexity")
+    if "solutions" in found:
+        own = (
+            arm_cell(name, colours, note=f"{found['solutions']:,} solutions"),
+            plain(found["steps"]),
+            share_cell(found["verifying"]),
+            share_cell(found["revising"]),
+            share_cell(found["equations_holding"], note=f"of {found['equations']:,}"),
+            share_cell(found["consistent"], note=f"of {found['checkable']:,}"),
+        )
+    else:  # all of the arm's answers failed
+        own = (arm_cell(name, colours), *[Cell(text=DASH)] * 5)
     return (
-        arm_cell(name, colours, note=f"{found['solutions']:,} solutions"),
-        plain(found["steps"]),
-        share_cell(found["verifying"]),
-        share_cell(found["revising"]),
-        share_cell(found["equations_holding"], note=f"of {found['equations']:,}"),
-        share_cell(found["consistent"], note=f"of {found['checkable']:,}"),
+        *own,
         plain(prm.get("mean"), "{:.3f}"),
         plain(prm.get("min"), "{:.3f}"),
-        plain(gold, "{:.2f}"),
+        cell(
+            DASH if perplexity is None else f"{perplexity:,.2f}",
+            note=f"{gold['solutions']:,} solutions, {gold['left_out']:,} too long" if gold else "",
+        ),
     )
