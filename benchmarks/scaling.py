@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def watch(command: Sequence[str], state: State, traces: Path) -> list[Look]:
             command, cwd=ROOT, env=environment(state), stdout=words, stderr=words
         )
         driver = psutil.Process(process.pid)
-        gcs = gcs_of(state)
+        gcs, meter = gcs_of(state), CpuMeter()
         while process.poll() is None:
             time.sleep(LOOK_S)
             try:
@@ -114,7 +114,7 @@ def watch(command: Sequence[str], state: State, traces: Path) -> list[Look]:
                         files=len(list(traces.glob("*.parquet"))),
                         driver_mb=driver.memory_info().rss / 1e6,
                         gcs_mb=gcs.memory_info().rss / 1e6,
-                        cpu_s=cpu_seconds([driver, *(node for node in roots(state))]),
+                        cpu_s=meter.seconds([driver, *roots(state)]),
                     )
                 )
             except psutil.NoSuchProcess:
@@ -139,16 +139,24 @@ def gcs_of(state: State) -> psutil.Process:
     return next(process for process in found if process.name() == "gcs_server")
 
 
-def cpu_seconds(roots: Sequence[psutil.Process]) -> float:
-    """CPU time of processes and of all that they started and that still run."""
-    total = 0.0
-    for root in roots:
-        for process in [root, *root.children(recursive=True)]:
-            try:
-                total += sum(process.cpu_times()[:2])
-            except psutil.NoSuchProcess:
-                continue
-    return total
+class CpuMeter:
+    """CPU time of processes and of all that they start, those that have ended included.
+
+    What a process used after the last look at it is lost.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, float], float] = {}  # process -> its seconds so far
+
+    def seconds(self, roots: Sequence[psutil.Process]) -> float:
+        """Of everything that was ever seen below `roots`."""
+        for root in roots:
+            with suppress(psutil.NoSuchProcess):
+                for process in [root, *root.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        key = process.pid, process.create_time()
+                        self._seen[key] = sum(process.cpu_times()[:2])
+        return sum(self._seen.values())
 
 
 def middle(looks: Sequence[Look], files: int) -> tuple[Look, Look]:

@@ -1,20 +1,17 @@
 """The pure parts of the scaling benchmark, by hand."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from agentark_ray.config import load_config
-from agentark_ray.team import DebateConfig
 from benchmarks.scaling import (
+    CpuMeter,
     Look,
-    _config,
-    cpu_seconds,
     extrapolation,
-    job,
     middle,
-    parser,
     quarter,
     sizes,
 )
@@ -52,19 +49,16 @@ def test_sizes_of_files(tmp_path: Path) -> None:
     assert sizes(tmp_path) == {"files": 2, "mean_mb": 2.0, "largest_mb": 3.0}
 
 
-def test_time_of_a_process_tree() -> None:
-    own = psutil.Process()
-    assert cpu_seconds([own]) >= sum(own.cpu_times()[:2]) - 1 > 0
-
-
-@pytest.mark.parametrize("part", ["actors", "paper"])
-def test_the_jobs_config_is_one(part: str, tmp_path: Path) -> None:
-    args = parser().parse_args([part])
-    output = _config(tmp_path)
-    command = job(args, output, 4, 1_000)
-    config = load_config(command[5], command[6:])
-    assert command[3:5] == ["traces", "generate"]
-    assert (config.engine.actors, config.tasks.train_questions) == (4, 1_000)
-    assert isinstance(config.debate, DebateConfig)
-    assert (config.debate.agents, config.debate.rounds, config.output) == (5, 2, str(output))
-    assert config.engine.type == "scripted"
+def test_what_an_ended_process_used_still_counts() -> None:
+    meter = CpuMeter()
+    work = "import time; t = time.process_time\nwhile t() < 0.5: pass\nprint(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    process = psutil.Process(child.pid)
+    before = meter.seconds([process])
+    assert before >= 0.5
+    child.communicate("\n")
+    assert meter.seconds([process]) == before
