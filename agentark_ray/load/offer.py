@@ -172,7 +172,7 @@ class Live(Generic[Item]):
             self._outstanding -= 1
         tally.add(
             Ended(
-                scheduled=sent,
+                scheduled=scheduled,
                 sent=sent if left > 0 else None,
                 first=None if heard.first is None else heard.first - start,
                 ended=self._clock() - start,
