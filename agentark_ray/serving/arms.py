@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +79,7 @@ def as_refused(error: BaseException) -> Refused | None:
     return None
 
 
-class Arm:
+class Arm(ABC):
     """One way to answer. Subclasses say how."""
 
     def __init__(self, name: str, limits: LimitsConfig) -> None:
@@ -110,8 +111,9 @@ class Arm:
                 raise refused from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    @abstractmethod
     async def _begin(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
-        raise NotImplementedError
+        """Fill in the body, or the stream once its first piece is there."""
 
     async def _until_end(
         self, reply: Reply, pieces: Callable[[], AsyncIterator[str]], cancel: Callable[[], Any]

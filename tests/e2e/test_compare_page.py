@@ -4,12 +4,10 @@ Skipped where there is no Chromium.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from agentark_ray.serving.events import (
     DONE,
@@ -22,24 +20,12 @@ from agentark_ray.serving.events import (
     error_body,
 )
 from agentark_ray.serving.guard import SECURITY_HEADERS
-from benchmarks.report import chromium
 
 PAGE = Path(__file__).parents[2] / "agentark_ray/serving/page"
 URL = "http://compare.test"
 EVIL = "<img src=x onerror='document.title = \"evil\"'></script><script>alert(1)</script>"
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium: `apt-get install chromium` or `playwright install chromium`")
-    with sync_playwright() as found:
-        opened = found.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def answer(text: str, **values: Any) -> Answered:

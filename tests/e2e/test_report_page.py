@@ -4,12 +4,11 @@ Skipped where there is no Chromium.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from agentark_ray.report_source import Asked
 from agentark_ray.reporting import Format, Output, write_reports
@@ -20,17 +19,6 @@ from tests.unit.test_summary import ROWS, failed, row, turn
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>\u202e\u2028"
 QUESTIONS, LETTERS = 60, 200
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium: `apt-get install chromium` or `playwright install chromium`")
-    with sync_playwright() as found:
-        opened = found.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
