@@ -73,6 +73,14 @@ def test_a_length_that_is_none_is_refused(length: str) -> None:
     assert found.status_code in (400, 413)
 
 
+def test_a_body_that_does_not_say_its_length_is_counted() -> None:
+    http = client()
+    parts = [b'{"tokens": 0, "x": "', b"x" * 600, b"x" * 600, b'"}']
+    assert http.post("/v1/chat/completions", content=iter(parts)).status_code == 413
+    small = http.post("/v1/chat/completions", content=iter([b'{"tokens"', b": 0}"]))
+    assert small.status_code == 200
+
+
 def test_every_response_has_the_security_headers() -> None:
     http = client()
     for found in (post(http), post(http, {"authorization": ""}), http.get("/compare")):
