@@ -75,6 +75,7 @@ def test_a_length_that_is_none_is_refused(length: str) -> None:
 
 def test_a_body_that_does_not_say_its_length_is_counted() -> None:
     http = client()
+    http.headers["content-type"] = "application/json"
     parts = [b'{"tokens": 0, "x": "', b"x" * 600, b"x" * 600, b'"}']
     assert http.post("/v1/chat/completions", content=iter(parts)).status_code == 413
     small = http.post("/v1/chat/completions", content=iter([b'{"tokens"', b": 0}"]))
