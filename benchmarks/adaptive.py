@@ -8,6 +8,7 @@ between the rules, and their accuracies are paired.
 
 import argparse
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,6 +114,7 @@ async def hold(args: argparse.Namespace) -> list[Debate]:
         tensor_parallel=0,
         gpu_memory_utilization=0.9,
         cpu_kv_cache_gib=1,
+        cpu_threads=os.cpu_count() or 1,
         timeout_s=600.0,
         trust_remote_code=False,
         chat_template_kwargs={},

@@ -22,6 +22,7 @@ import asyncio
 import gc
 import itertools
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -60,6 +61,7 @@ class SmallCacheEngine(VllmEngine):
             tensor_parallel=0,
             gpu_memory_utilization=0.9,
             cpu_kv_cache_gib=1,
+            cpu_threads=os.cpu_count() or 1,
             timeout_s=3600.0,
             trust_remote_code=False,
             chat_template_kwargs={},

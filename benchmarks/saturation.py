@@ -9,6 +9,7 @@ warm engine to the last token, start-up left out, and take turns; the ratio is t
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -73,6 +74,7 @@ async def straight(args: argparse.Namespace, model: str, prompts: list[Any]) -> 
         tensor_parallel=0,
         gpu_memory_utilization=0.9,
         cpu_kv_cache_gib=1,
+        cpu_threads=os.cpu_count() or 1,
         timeout_s=3600.0,
         trust_remote_code=False,
         chat_template_kwargs={},

@@ -14,7 +14,14 @@ from agentark_ray.engine.resident import resident, together
 from agentark_ray.engine.retry import GuardedEngine
 from agentark_ray.engine.rollout import RolloutEngine
 from agentark_ray.engine.scripted import ScriptedEngine
-from agentark_ray.engine.settings import gpus_of, placement, ref_of, refs_of, settings_of
+from agentark_ray.engine.settings import (
+    cpu_threads,
+    gpus_of,
+    placement,
+    ref_of,
+    refs_of,
+    settings_of,
+)
 from agentark_ray.engine.vllm import VllmEngine
 from agentark_ray.models import resolve_model
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
@@ -71,6 +78,7 @@ def _vllm_settings(config: Config, ref: ModelRef) -> dict[str, Any]:
         "tensor_parallel": gpus_of(config, ref),
         "gpu_memory_utilization": engine.gpu_memory_utilization,
         "cpu_kv_cache_gib": engine.cpu_kv_cache_gib,
+        "cpu_threads": cpu_threads(config),
         "timeout_s": engine.timeout_s,
         "trust_remote_code": engine.trust_remote_code,
         "chat_template_kwargs": engine.chat_template_kwargs,

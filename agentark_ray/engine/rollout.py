@@ -60,7 +60,8 @@ class RolloutEngine(VllmEngine):
             raise RuntimeError("the engine was asked for samples before it had a trainer's weights")
         async with asyncio.timeout(self._timeout_s):
             output = await self.final(prompt, sampling, n=n)
-        return [_rollout(sampled, self._version) for sampled in output.outputs]
+        version = self._version
+        return [_rollout(one, self.text_of(one), version) for one in output.outputs]
 
     async def load(self, folder: str, version: int) -> None:
         """Take the weights in a folder of safetensors."""
@@ -103,10 +104,10 @@ class RolloutEngine(VllmEngine):
         await self.llm.finish_weight_update()
 
 
-def _rollout(sampled: Any, version: int) -> Rollout:
+def _rollout(sampled: Any, text: str, version: int) -> Rollout:
     chosen = zip(sampled.token_ids, sampled.logprobs, strict=True)
     return Rollout(
-        text=sampled.text,
+        text=text,
         token_ids=list(sampled.token_ids),
         logprobs=[at[token].logprob for token, at in chosen],
         finish_reason=finish_reason(sampled),

@@ -1,5 +1,6 @@
 """Which models answer, with which settings, and where their engines run. Starts nothing."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,17 @@ def gpus_of(config: Config, ref: ModelRef) -> int:
     """GPUs of the engine of a model that the run loads."""
     own = config.engine.models.get(_own_name(config, ref))
     return config.gpus_per_engine if own is None or own.gpus is None else own.gpus
+
+
+def cpu_threads(config: Config) -> int:
+    """Threads of an engine that has no GPU, on this machine.
+
+    The engines of all actors are taken to be on one machine: where there is no GPU there is rarely
+    a second one.
+    """
+    engine = config.engine
+    engines = max(engine.actors, engine.max_actors or 0) * len(config.own_models)
+    return engine.cpu_threads or max(1, len(os.sched_getaffinity(0)) // engines)
 
 
 def _own_name(config: Config, ref: ModelRef) -> str:

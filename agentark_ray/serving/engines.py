@@ -20,8 +20,8 @@ from agentark_ray.config import Config
 from agentark_ray.engine.base import Engine, Generate, PromptTooLong, RequestRefused
 from agentark_ray.engine.chat import completion_of, one_of
 from agentark_ray.engine.make import dispatch, make_engine
-from agentark_ray.engine.settings import gpus_of, ref_of, settings_of
-from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, environment
+from agentark_ray.engine.settings import cpu_threads, gpus_of, ref_of, settings_of
+from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, CPU_THREADS, environment
 from agentark_ray.models import resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
@@ -105,6 +105,9 @@ def llm_config(
         }
     else:
         kwargs |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
+    environ = environment(engine.cpu_kv_cache_gib) | QUIET
+    if not gpus:  # replicas of a machine without GPUs share its cores; idle ones need none
+        environ[CPU_THREADS] = str(cpu_threads(config))
     options = serve_options(pool)
     if pool.max_replicas > 1:
         # The prompts of one debate begin alike: send them where their beginning is cached.
@@ -117,7 +120,7 @@ def llm_config(
         engine_kwargs=kwargs,
         deployment_config=options,
         placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
-        runtime_env={"env_vars": environment(engine.cpu_kv_cache_gib) | QUIET},
+        runtime_env={"env_vars": environ},
         experimental_configs={"stream_batching_interval_ms": limits.stream_batch_ms},
         server_cls=EngineServer,
     )

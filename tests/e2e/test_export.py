@@ -31,6 +31,7 @@ async def answers(model: str) -> list[str]:
         tensor_parallel=0,
         gpu_memory_utilization=0.9,
         cpu_kv_cache_gib=1,
+        cpu_threads=2,
         timeout_s=120.0,
         trust_remote_code=False,
         chat_template_kwargs={},

@@ -1,16 +1,20 @@
 """Which engine a model gets, with which settings, and which GPUs it needs where."""
 
+import importlib.util
+import os
+
 import pytest
+from transformers import AutoTokenizer
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.make import make_engine
-from agentark_ray.engine.settings import Placement, gpus_of, placement, refs_of
-from agentark_ray.engine.vllm import VllmEngine
+from agentark_ray.engine.settings import Placement, cpu_threads, gpus_of, placement, refs_of
+from agentark_ray.engine.vllm import VllmEngine, text_of
 from agentark_ray.resources import groups_fit
 from agentark_ray.tiny.path import tiny_model_path
-from agentark_ray.types import ModelRef
+from agentark_ray.types import FinishReason, ModelRef
 
 TINY = str(tiny_model_path())
 A, B, FAR = ModelRef(name="a/A"), ModelRef(name="b/B"), ModelRef(name="far", endpoint="http://x/v1")
@@ -81,6 +85,16 @@ def test_tensor_parallel_settings_reach_vllm() -> None:
     assert four == {**one, **changed, **backend}
 
 
+def test_on_cpu_the_model_runs_in_the_engine_process_unless_its_threads_are_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    executor = vllm_args(config_of(), A)["distributed_executor_backend"]
+    assert importlib.util.find_spec(str(executor).rpartition(".")[0])
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-31")
+    assert "distributed_executor_backend" not in vllm_args(config_of(), A)
+
+
 def test_without_gpus_there_is_no_tensor_parallelism() -> None:
     args = vllm_args(config_of(), A)
     assert args["enforce_eager"] is True
@@ -110,3 +124,23 @@ def test_an_endpoint_is_not_loaded() -> None:
 )
 def test_groups_of_gpus_fit_on_nodes(groups: list[int], nodes: list[int], fit: bool) -> None:
     assert groups_fit(groups, nodes) is fit
+
+
+def test_the_text_of_an_answer_ends_where_its_tokens_do() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    said = "7 + 4 = 11.\n\\boxed{11} é"
+    ids = tokenizer.encode(said, add_special_tokens=False)
+    ended = [*ids, tokenizer.eos_token_id]
+    assert text_of(tokenizer, ended, FinishReason.STOP) == said
+    cut = text_of(tokenizer, ids[:-1], FinishReason.LENGTH)
+    assert said.startswith(cut) and len(cut) == len(said) - 1
+    assert "\N{REPLACEMENT CHARACTER}" in text_of(tokenizer, ids[:-1], FinishReason.STOP)
+
+
+def test_engines_without_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert cpu_threads(config_of()) == 8
+    assert cpu_threads(config_of("engine.actors=2", "engine.max_actors=3")) == 2
+    assert cpu_threads(config_of(team("a/A", "b/B", "far"))) == 4
+    assert cpu_threads(config_of("engine.actors=20")) == 1
+    assert cpu_threads(config_of("engine.cpu_threads=5")) == 5
