@@ -15,6 +15,17 @@ from agentark_ray.types import Completion, Question, Split
 
 T = TypeVar("T")
 CONTEXT = 8192  # tokens the random model holds
+# Random models by their parameters: fields of Qwen3Config that differ from those of the smallest.
+RANDOM_MODELS: dict[str, dict[str, int]] = {
+    "3M": {},
+    "100M": {
+        "hidden_size": 768,
+        "intermediate_size": 2304,
+        "num_hidden_layers": 14,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+    },
+}
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A random model, 3.3M parameters by default, that answers with digits for ever, at one length.
+"""A random model, of 3.3M parameters or more, that answers with digits for ever, at one length.
 
 Its weights are random, so a forward pass costs what a trained model of this size costs. Only the
 output layer is made: hidden dimension 0 is large for every token, and all rows but those of the ten

@@ -30,18 +30,10 @@ from agentark_ray.debate.layouts import ask
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks.registry import TASKS
-from benchmarks.common import eval_questions, finish, say
+from benchmarks.common import RANDOM_MODELS, eval_questions, finish, say
 from benchmarks.random_model import make_random_model
 
 START_S = 600
-# About 100M parameters with the tiny tokenizer.
-ENGINE_BOUND = {
-    "hidden_size": 768,
-    "intermediate_size": 2304,
-    "num_hidden_layers": 14,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 4,
-}
 MAX_LEN = 2048
 
 
@@ -227,7 +219,7 @@ def main() -> None:
             model = "tiny"
             if name == "100M":
                 model = f"{temporary}/model"
-                details["parameters"] = make_random_model(Path(model), **ENGINE_BOUND)
+                details["parameters"] = make_random_model(Path(model), **RANDOM_MODELS[name])
             found = against_vllm(resolve_model(model), args, Path(temporary) / f"run-{name}")
             ours, theirs = found["medians"]["ours"], found["medians"]["vllm"]
             ratios[f"{name}_throughput"] = ours["tokens_per_s"] / theirs["tokens_per_s"]

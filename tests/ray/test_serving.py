@@ -1,25 +1,19 @@
-"""A real Ray Serve application over scripted engines: answers, limits, rollout, failures."""
+"""A real Ray Serve application over scripted engines: answers, limits, rollout."""
 
 import json
-import os
 import random
-import signal
 import string
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from agentark_ray.monitoring import read_requests
-from agentark_ray.serving.keys import add_key
-from tests.ray.serving import MESSAGES, client, replica_pids, scripted_run, settings_for, start
+from tests.ray.serving import MESSAGES, application, replica_pids, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,32 +23,8 @@ URL = f"http://127.0.0.1:{PORT}"
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """An application with keys, two replicas of each engine, and a shadow."""
-    from ray import serve
-
-    from agentark_ray.session import ray_session
-
-    folder = tmp_path_factory.mktemp("serving")
-    run = scripted_run(folder / "run")
-    keys = folder / "keys.jsonl"
-    found = {"key": add_key(str(keys), "alice"), "poor": add_key(str(keys), "poor"), "run": run}
-    lines = [json.loads(line) for line in keys.read_text().splitlines()]
-    lines[1] |= {"requests_per_minute": 2}
-    keys.write_text("\n".join(map(json.dumps, lines)))
-    pool = {"min_replicas": 2, "max_replicas": 2}
-    settings = settings_for(
-        run,
-        PORT,
-        pools={"base": pool, "student": pool, "debate": pool},
-        keys={"file": str(keys), "requests_per_minute": 1_000_000},
-        limits={"body_bytes": 20_000, "messages": 3, "max_tokens": 600},
-        rollout={"weights": {"student": 1.0}, "shadow": {"arm": "debate", "share": 1.0}},
-    )
-    with ray_session(cpus=16):
-        serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-        start(settings)
-        yield {**found, "settings": settings, "client": client(PORT, found["key"])}
-        serve.shutdown()
+    with application(tmp_path_factory.mktemp("serving"), PORT) as found:
+        yield found
 
 
 def ask(served: dict[str, Any], model: str, **values: Any) -> Any:
@@ -181,51 +151,6 @@ def test_another_rollout_restarts_nothing(served: dict[str, Any]) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.5)
     assert {name: replica_pids(name) for name in before} == before
-
-
-def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -> list[Any]:
-    """Statuses of requests without a stream, asked again as a client does on 429 and 503."""
-    until, found = time.monotonic() + seconds, []
-
-    def work() -> None:
-        again = client(PORT, served["key"]).with_options(max_retries=5, timeout=60)
-        while time.monotonic() < until:
-            try:
-                again.chat.completions.create(model=model, messages=MESSAGES)
-                found.append(200)
-            except openai.APIStatusError as error:
-                found.append(error.status_code)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
-    return found
-
-
-@pytest.mark.parametrize(
-    ("model", "victim"),
-    [("student", "EngineServer:student"), ("debate", "EngineServer:base"), ("debate", "debate")],
-)
-def test_a_killed_replica_costs_no_request(
-    served: dict[str, Any], model: str, victim: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    killed: list[float] = []
-
-    def kill() -> None:
-        time.sleep(3)
-        os.kill(replica_pids(victim)[0], signal.SIGKILL)
-        killed.append(time.monotonic())
-        while len(replica_pids(victim)) < 2:
-            time.sleep(0.2)
-        killed.append(time.monotonic())
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    found = load(served, model, 25)
-    killer.join(60)
-    assert set(found) == {200}, Counter(found)
-    with capsys.disabled():
-        print(f"\n{victim}: {len(found)} requests, back after {killed[1] - killed[0]:.1f} s")
 
 
 def test_a_client_that_leaves_frees_the_engine(served: dict[str, Any]) -> None:

@@ -1,0 +1,147 @@
+"""What users of a served application see of replicas and proxies that die, and of an update."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.ray.serving import MESSAGES, application, client, pids, replica_pids, start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PORT = 8913
+RETRIES = 6  # of the client, which waits 0.5 s, then twice as long up to 8 s
+LOAD_S = 25
+REFUSED = "Connection error."  # as the client says it
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    pools = {"ingress": {"min_replicas": 2, "max_replicas": 2}}
+    with application(tmp_path_factory.mktemp("serving"), PORT, pools=pools) as found:
+        yield found
+
+
+def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -> list[Any]:
+    """Statuses of requests without a stream, asked again as a client does when it is told to."""
+    until, found = time.monotonic() + seconds, []
+
+    def work() -> None:
+        again = client(PORT, served["key"]).with_options(max_retries=RETRIES, timeout=60)
+        while time.monotonic() < until:
+            try:
+                again.chat.completions.create(model=model, messages=MESSAGES)
+                found.append(200)
+            except openai.APIStatusError as error:
+                found.append(error.status_code)
+            except openai.APIConnectionError as error:
+                found.append(str(error))
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
+    return found
+
+
+def during_load(served: dict[str, Any], model: str, happens: Callable[[], None]) -> list[Any]:
+    """What `load` found while something happened after 3 s."""
+    failed: list[BaseException] = []
+
+    def wait_and_do() -> None:
+        time.sleep(3)
+        try:
+            happens()
+        except BaseException as error:
+            failed.append(error)
+
+    other = threading.Thread(target=wait_and_do)
+    other.start()
+    found = load(served, model, LOAD_S)
+    other.join(120)
+    assert not failed, failed
+    return found
+
+
+def kill(find: Callable[[], list[int]], count: int) -> float:
+    """Kill the first of some processes; seconds until there are `count` again, of new ones."""
+    victim = find()[0]
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    while victim in (now := find()) or len(now) < count:
+        assert time.monotonic() < killed + 90, f"{count} expected, there are {now}"
+        time.sleep(0.2)
+    return time.monotonic() - killed
+
+
+@pytest.mark.parametrize(
+    ("model", "victim"),
+    [("student", "EngineServer:student"), ("debate", "EngineServer:base"), ("debate", "debate")],
+)
+def test_a_killed_replica_costs_no_request(
+    served: dict[str, Any], model: str, victim: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds: list[float] = []
+    found = during_load(
+        served, model, lambda: seconds.append(kill(lambda: replica_pids(victim), 2))
+    )
+    assert set(found) == {200}, Counter(found)
+    with capsys.disabled():
+        print(f"\n{victim}: {len(found)} requests, back after {seconds[0]:.1f} s")
+
+
+def test_a_killed_proxy_answers_again(
+    served: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The only way in: until there is a new one, connections are refused, which is retryable."""
+    seconds: list[float] = []
+
+    def kill_and_wait() -> None:
+        killed = time.monotonic()
+        kill(lambda: pids("ray::ProxyActor"), 1)
+        while not healthy():
+            assert time.monotonic() < killed + 90
+            time.sleep(0.2)
+        seconds.append(time.monotonic() - killed)
+
+    found = during_load(served, "student", kill_and_wait)
+    assert set(found) <= {200, REFUSED}, Counter(found)
+    assert set(load(served, "student", 3)) == {200}
+    with capsys.disabled():
+        print(f"\nproxy: {Counter(found)}, answers after {seconds[0]:.1f} s")
+
+
+def healthy() -> bool:
+    """Whether the application can be reached."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{PORT}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_an_update_costs_no_request(
+    served: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: set(replica_pids(name)) for name in ("EngineServer", "debate", "ingress")}
+    limits = served["settings"].limits.model_copy(update={"timeout_s": 55.0})
+    changed = served["settings"].model_copy(update={"limits": limits})
+    seconds: list[float] = []
+
+    def update() -> None:
+        started = time.monotonic()
+        start(changed)
+        seconds.append(time.monotonic() - started)
+
+    found = during_load(served, "debate", update)
+    assert set(found) == {200}, Counter(found)
+    for name in ("debate", "ingress"):  # whose arguments have changed
+        assert not before[name] & set(replica_pids(name))
+    with capsys.disabled():
+        print(f"\nupdate: {len(found)} requests, all replicas new after {seconds[0]:.1f} s")
