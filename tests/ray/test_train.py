@@ -83,6 +83,7 @@ def test_two_workers_with_zero_3_learn_what_one_learns(tmp_path: Path) -> None:
         assert (tmp_path / name / "students" / "rsft" / "chat_template.jinja").exists()
 
 
+@pytest.mark.slow
 def test_divergence_stops_before_a_weight_changes(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(TINY, broken)
