@@ -8,7 +8,6 @@ between the rules, and their accuracies are paired.
 
 import argparse
 import asyncio
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,14 @@ from agentark_ray.engine.vllm import VllmEngine
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import Completion, Debate, Message, Sampling, Verdict
-from benchmarks.common import debate_protocol, eval_questions, finish, gather_at_most, say
+from benchmarks.common import (
+    CPU_THREADS,
+    debate_protocol,
+    eval_questions,
+    finish,
+    gather_at_most,
+    say,
+)
 
 CONTEXT = 4096
 QUORUMS = (0.4, 0.6, 0.8)  # of 5 agents: 2, 3 and 4
@@ -114,7 +120,7 @@ async def hold(args: argparse.Namespace) -> list[Debate]:
         tensor_parallel=0,
         gpu_memory_utilization=0.9,
         cpu_kv_cache_gib=1,
-        cpu_threads=os.cpu_count() or 1,
+        cpu_threads=CPU_THREADS,
         timeout_s=600.0,
         trust_remote_code=False,
         chat_template_kwargs={},

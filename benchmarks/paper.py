@@ -22,7 +22,6 @@ import asyncio
 import gc
 import itertools
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -41,6 +40,7 @@ from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.types import Completion, Message, Question, Sampling
 from benchmarks.common import (
     CONTEXT,
+    CPU_THREADS,
     debate_protocol,
     eval_questions,
     finish,
@@ -61,7 +61,7 @@ class SmallCacheEngine(VllmEngine):
             tensor_parallel=0,
             gpu_memory_utilization=0.9,
             cpu_kv_cache_gib=1,
-            cpu_threads=os.cpu_count() or 1,
+            cpu_threads=CPU_THREADS,
             timeout_s=3600.0,
             trust_remote_code=False,
             chat_template_kwargs={},
@@ -165,25 +165,25 @@ async def _time(side: Side, questions: Sequence[Question], engine: VllmEngine) -
     if not await engine.llm.reset_prefix_cache():
         raise RuntimeError("the prefix cache could not be emptied: requests are still running")
     gc.collect()
-    started, cpu = time.perf_counter(), _worker_cpu_s()
+    started, cpu = time.perf_counter(), _engine_cpu_s()
     held = await side(questions, engine)
-    seconds, cpu = time.perf_counter() - started, _worker_cpu_s() - cpu
+    seconds, cpu = time.perf_counter() - started, _engine_cpu_s() - cpu
     return {
         "debates_per_s": round(len(questions) / seconds, 4),
         "seconds": round(seconds, 2),
-        "worker_cpu_s": round(cpu, 2),
+        "engine_cpu_s": round(cpu, 2),
         **token_sums(held),
     }
 
 
-def _worker_cpu_s() -> float:
+def _engine_cpu_s() -> float:
     """CPU time of the engine's process that computes; other load on the machine hardly moves it.
 
-    The EngineCore process is left out: it spins while it waits. Run with OMP_NUM_THREADS=1, else
-    the worker's threads spin, too.
+    Run with OMP_NUM_THREADS=1, else its threads spin while they wait for each other.
     """
-    workers = [p for p in psutil.Process().children(recursive=True) if "Worker" in p.name()]
-    return sum(sum(worker.cpu_times()[:2]) for worker in workers)
+    engines = [p for p in psutil.Process().children(recursive=True) if "EngineCor" in p.name()]
+    assert engines, "vLLM's process has another name now"
+    return sum(sum(engine.cpu_times()[:2]) for engine in engines)
 
 
 async def compare(
@@ -201,13 +201,13 @@ async def compare(
             runs[name].append(figures := await _time(all_sides[name], questions, engine))
             say(
                 f"paper: {agents} agents, {name}: {figures['debates_per_s']:.2f} debates/s,"
-                f" {figures['worker_cpu_s']} s of CPU,"
+                f" {figures['engine_cpu_s']} s of CPU,"
                 f" {figures['cached_share']:.0%} of prompt tokens cached"
             )
-    rates, cpu = _medians(runs, "debates_per_s"), _medians(runs, "worker_cpu_s")
+    rates, cpu = _medians(runs, "debates_per_s"), _medians(runs, "engine_cpu_s")
     details: dict[str, Any] = {
         "in_flight": in_flight,
-        "worker_cpu_ratio": round(cpu["paper_code"] / cpu["ours"], 3),
+        "engine_cpu_ratio": round(cpu["paper_code"] / cpu["ours"], 3),
         "runs": runs,
     }
     if args.variants:

@@ -12,7 +12,6 @@ leaves to others counts; with `--model 100M` the engine is the bottleneck, as a 
 
 import argparse
 import asyncio
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
 from agentark_ray.traces.asking import spare_garbage_collection
 from agentark_ray.types import Message
-from benchmarks.common import CONTEXT, RANDOM_MODELS, finish, say
+from benchmarks.common import CONTEXT, CPU_THREADS, RANDOM_MODELS, finish, say
 
 
 def job_config(args: argparse.Namespace, output: str) -> Config:
@@ -40,7 +39,11 @@ def job_config(args: argparse.Namespace, output: str) -> Config:
         "temperature": 1.0,
         "max_tokens": args.tokens,
     }
-    engine = {"max_model_len": CONTEXT, "in_flight": args.in_flight}
+    engine = {
+        "max_model_len": CONTEXT,
+        "in_flight": args.in_flight,
+        "cpu_threads": CPU_THREADS,
+    }
     tasks = {"name": "arithmetic", "train_questions": args.debates, "eval_questions": 1}
     values = {"output": output, "tasks": tasks, "debate": debate, "engine": engine}
     return parse_config(values, [], "benchmark")
@@ -77,7 +80,7 @@ async def straight(args: argparse.Namespace, model: str, prompts: list[Any]) -> 
         tensor_parallel=0,
         gpu_memory_utilization=0.9,
         cpu_kv_cache_gib=1,
-        cpu_threads=os.cpu_count() or 1,
+        cpu_threads=CPU_THREADS,
         timeout_s=3600.0,
         trust_remote_code=False,
         chat_template_kwargs={},
