@@ -29,12 +29,14 @@ from agentark_ray.config import parse_config
 from agentark_ray.debate.layouts import ask
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.serving.config import LimitsConfig
 from agentark_ray.tasks.registry import TASKS
 from benchmarks.common import RANDOM_MODELS, eval_questions, finish, say
 from benchmarks.random_model import make_random_model
 
 START_S = 600
 MAX_LEN = 2048
+LENGTH_STEP = 37  # of output lengths, from one request to the next
 
 
 def free_port() -> int:
@@ -89,30 +91,37 @@ def vllm_command(model: str, port: int) -> list[str]:
     ]
 
 
-def our_command(folder: Path, model: str, port: int) -> list[str]:
+def our_command(folder: Path, model: str, port: int, stream_tokens: int) -> list[str]:
     """The application, serving the same model as `base`."""
     config = parse_config(
         {}, [f"output={folder}", f"model={model}", f"engine.max_model_len={MAX_LEN}"], "benchmark"
     )
     RunFolder(config.output).open(config, resolve_model(model))
     settings = folder / "serve.yaml"
-    settings.write_text(f"run: {folder}\nmodels: [base, debate]\nport: {port}\n")
+    values = {
+        "run": str(folder),
+        "models": ["base", "debate"],
+        "port": port,
+        "limits": {"stream_tokens": stream_tokens},
+    }
+    settings.write_text(json.dumps(values))  # JSON is YAML
     return [sys.executable, "-m", "agentark_ray.cli", "serve", str(settings)]
 
 
 def bodies(count: int, tokens: int) -> list[dict[str, Any]]:
-    """Streamed chat requests with as many output tokens each."""
+    """Streamed chat requests of `tokens` output tokens each on average, from half to one and a half
+    of it, so that they do not end together."""
     instruction = TASKS["arithmetic"].grader.instruction
     return [
         {
             "model": "base",
             "messages": [{"role": "user", "content": ask(question.text, instruction)}],
-            "max_tokens": tokens,
+            "max_tokens": tokens // 2 + index * LENGTH_STEP % tokens,
             "temperature": 1.0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        for question in eval_questions(count)
+        for index, question in enumerate(eval_questions(count))
     ]
 
 
@@ -163,7 +172,7 @@ def against_vllm(model: str, args: argparse.Namespace, folder: Path) -> dict[str
     kv = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     with server(vllm_command(model, theirs), theirs, **kv) as peer:
         say("serve: vLLM's server is up")
-        with server(our_command(folder, model, ours), ours) as url:
+        with server(our_command(folder, model, ours, args.stream_tokens), ours) as url:
             say("serve: the application is up")
             both = [("vllm", peer), ("ours", url)]
             for _, where in both:
@@ -207,9 +216,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--models", nargs="+", default=["100M", "tiny"], choices=["100M", "tiny"])
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--requests", type=int, default=64, help="a turn")
-    parser.add_argument("--tokens", type=int, default=64, help="output tokens a request")
+    parser.add_argument("--requests", type=int, default=48, help="a turn")
+    parser.add_argument("--tokens", type=int, default=128, help="output, mean of the requests")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--stream-tokens", type=int, default=LimitsConfig().stream_tokens)
     parser.add_argument("--debates", type=int, default=10)
     args = parser.parse_args()
     ratios: dict[str, float] = {}

@@ -13,11 +13,12 @@ from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import openai_api_models as wire
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.serving import events
 from agentark_ray.serving.config import LimitsConfig
 from agentark_ray.serving.engines import LOST
-from agentark_ray.serving.events import Answered, HandedOver, Usage
+from agentark_ray.serving.events import Answered, HandedOver, Said, Usage
 from agentark_ray.serving.requests import (
     ChatRequest,
     CompletionRequest,
@@ -27,6 +28,7 @@ from agentark_ray.serving.requests import (
 )
 
 RETRY_S = 1
+ERROR = 'data: {"error"'  # begins what vLLM streams of an error
 LOGGER = logging.getLogger("ray.serve")
 AnyRequest = ChatRequest | CompletionRequest
 
@@ -35,7 +37,7 @@ AnyRequest = ChatRequest | CompletionRequest
 class Reply:
     """What an arm gives back: a body, or a stream of server-sent events.
 
-    The figures are complete when the stream has ended.
+    The figures are complete when the stream has ended; until then `usage` is what has been told of.
     """
 
     arm: str
@@ -45,7 +47,6 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     text: str = ""  # of the answer; of a single model's stream only with `collect`
     collect: bool = False
-    pieces: int = 0  # of the stream, so far
     done: asyncio.Event = field(default_factory=asyncio.Event)  # all has been sent
     path: str | None = None
     rounds: int = 0
@@ -168,16 +169,20 @@ class ModelArm(Arm):
         except asyncio.CancelledError:
             response.cancel()
             raise
-        found = first[0] if isinstance(first, list) else first
+        found: Any = first[0] if isinstance(first, list) else first
         error = getattr(found, "error", None)
         if error is not None:
             raise Refused(_status(error.code), error.message, param=getattr(error, "param", None))
+        if request.stream and found.startswith(ERROR):  # what was asked is not the reason
+            raise EngineDeadError
         reply.path = self.name
         reply.note_first()
         if request.stream:
 
             def pieces() -> AsyncIterator[str]:
-                return _forward(reply, first, response, request.usage_wanted)
+                return _forward(
+                    reply, first, response, request.usage_wanted, self._limits.stream_tokens
+                )
 
             reply.stream = self._until_end(reply, pieces, response.cancel)
             return
@@ -204,9 +209,12 @@ class ModelArm(Arm):
 
 
 async def _forward(
-    reply: Reply, first: Any, response: Any, usage_wanted: bool
+    reply: Reply, first: Any, response: Any, usage_wanted: bool, stream_tokens: int
 ) -> AsyncIterator[str]:
-    """The engine's events; the token counts that every stream ends with only if wanted."""
+    """The engine's events; the token counts that every stream ends with only if wanted.
+
+    A client that leaves before them has used `stream_tokens` for every piece, at most.
+    """
     batch = first
     while True:
         for piece in batch if isinstance(batch, list) else [batch]:
@@ -216,10 +224,12 @@ async def _forward(
                 reply.usage = _usage(json.loads(piece.removeprefix("data: "))["usage"])
                 if not usage_wanted:
                     continue
-            elif piece.startswith('data: {"error"'):
+            elif piece.startswith(ERROR):
                 reply.status = 500
-            elif reply.collect:
-                reply.text += _text(piece)
+            else:
+                reply.usage += Usage(completion_tokens=stream_tokens)
+                if reply.collect:
+                    reply.text += _text(piece)
             yield piece
         try:
             batch = await anext(response)
@@ -269,7 +279,9 @@ async def _told(
     event = first
     while True:
         reply.handed_over |= isinstance(event, HandedOver)
-        if isinstance(event, Answered):
+        if isinstance(event, Said):
+            reply.usage += Usage(completion_tokens=event.output_tokens)
+        elif isinstance(event, Answered):
             reply.finish(event)
         for piece in events.chunks(
             event, request_id=request_id, model=model, with_usage=request.usage_wanted

@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import Config
 from agentark_ray.engine.base import Engine, Generate, PromptTooLong, RequestRefused
@@ -27,7 +28,8 @@ from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
-LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError)  # a replica; another may answer
+# A replica, or the engine of one that ends soon; another may answer.
+LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError, EngineDeadError)
 WATCH_S = 1.0  # between looks at the engine
 QUIET = {"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
 TOO_LONG = "context length"  # as vLLM says it
@@ -88,7 +90,7 @@ def llm_config(
         ref: the model; a student's is its folder.
         name: the model's name in the application.
         pool: how many replicas.
-        limits: how tokens are batched in streams.
+        limits: how many tokens streams send together.
     """
     engine, gpus = settings_of(config, ref), gpus_of(config, ref)
     kwargs: dict[str, Any] = {
@@ -97,6 +99,7 @@ def llm_config(
         "enable_prefix_caching": True,
         "trust_remote_code": engine.trust_remote_code,
         "enable_prompt_tokens_details": True,
+        "stream_interval": limits.stream_tokens,
     }
     if gpus:
         kwargs |= {
@@ -121,7 +124,7 @@ def llm_config(
         deployment_config=options,
         placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
         runtime_env={"env_vars": environ},
-        experimental_configs={"stream_batching_interval_ms": limits.stream_batch_ms},
+        experimental_configs={"stream_batching_interval_ms": 0},  # by tokens, not by time
         server_cls=EngineServer,
     )
 

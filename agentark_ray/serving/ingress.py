@@ -8,6 +8,7 @@ knows single models only.
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from agentark_ray.serving.requests import (
     Answers,
     ChatRequest,
     CompletionRequest,
+    ErrorBody,
     Refused,
     check_limits,
 )
@@ -38,6 +40,10 @@ from agentark_ray.tasks.registry import TASKS
 
 LOGGER = logging.getLogger("ray.serve")
 PAGE = Path(__file__).parent / "page"
+ERRORS: dict[int | str, dict[str, Any]] = {  # what every route may answer, for the OpenAPI document
+    status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 404, 405, 413, 422, 429, 500, 503, 504)
+}
 PAGE_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
@@ -173,7 +179,6 @@ class Ingress:
     ) -> AsyncIterator[str]:
         try:
             async for piece in stream:
-                reply.pieces += 1
                 yield piece
         except BaseException:
             reply.status = GONE
@@ -232,7 +237,7 @@ ENDPOINTS = {
 
 def ingress_class(settings: ServeConfig, keys: Sequence[ApiKey]) -> type:
     """The class of the ingress deployment, with its FastAPI application."""
-    app = FastAPI(title="agentark-ray", docs_url=None, redoc_url=None)
+    app = FastAPI(title="agentark-ray", docs_url=None, redoc_url=None, responses=ERRORS)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -11,7 +11,6 @@ from ray.serve.handle import DeploymentHandle
 
 from agentark_ray.monitoring import Kind, question_features
 from agentark_ray.serving.arms import AnyRequest, Reply
-from agentark_ray.serving.events import Usage
 from agentark_ray.serving.metrics import ServingMetrics
 from agentark_ray.serving.records import figures
 from agentark_ray.serving.requests import ChatRequest
@@ -51,8 +50,6 @@ class Ledger:
         self._ongoing -= 1
         self.metrics.ongoing(self._ongoing)
         latency = time.perf_counter() - reply.started_s
-        if reply.status == GONE and not reply.usage.completion_tokens:
-            reply.usage = Usage(completion_tokens=reply.pieces)  # what is known of it
         tokens = reply.usage
         if budget := getattr(state, "budget", None):
             budget.spend(tokens.prompt_tokens + tokens.completion_tokens)

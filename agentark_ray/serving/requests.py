@@ -88,7 +88,7 @@ class Extension(_Strict):
 class _Sampled(_Strict):
     """What both kinds of requests have in common."""
 
-    model: Annotated[str, Field(min_length=1, max_length=200)]
+    model: Annotated[str, Field(min_length=1, max_length=200, examples=["student", "debate"])]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -137,6 +137,21 @@ class CompletionRequest(_Sampled):
     def limit(self) -> int | None:
         """As in ChatRequest."""
         return self.max_tokens
+
+
+class ErrorInfo(BaseModel):
+    """What was wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error, as OpenAI's API gives it."""
+
+    error: ErrorInfo
 
 
 class Answers(_Strict):

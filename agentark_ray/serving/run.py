@@ -15,7 +15,8 @@ from agentark_ray.serving.parts import read_parts
 from agentark_ray.session import ray_session, stderr_held_back
 
 START_S = 900.0  # until engines are up
-POLL_S = 1.0
+POLL_S = 1.0  # while it starts
+LOOK_S = 5.0  # that it is still there
 CPUS = 12  # logical, of a local instance: every replica takes one
 
 
@@ -125,7 +126,7 @@ def _stay(name: str, console: Console) -> None:
     console.print("Ctrl-C stops it.", highlight=False)
     try:
         while name in serve.status().applications:
-            time.sleep(POLL_S)
+            time.sleep(LOOK_S)
     except KeyboardInterrupt:
         console.print("stopping: replicas finish what they hold", highlight=False)
 

@@ -23,7 +23,12 @@ MESSAGES: list[Any] = [{"role": "user", "content": QUESTION}]
 def scripted_run(folder: Path, *overrides: str) -> RunFolder:
     """A run folder whose engines are scripted, with a student that counts as trained."""
     values = ["engine.type=scripted", "engine.scripted_latency_s=0.05", "debate.agents=3"]
-    config = parse_config({}, [f"output={folder}", *values, *overrides], "test")
+    return trained_run(folder, *values, *overrides)
+
+
+def trained_run(folder: Path, *overrides: str) -> RunFolder:
+    """A run folder with the record of a student that counts as trained."""
+    config = parse_config({}, [f"output={folder}", *overrides], "test")
     run = RunFolder(config.output)
     run.open(config, "m")
     record = {

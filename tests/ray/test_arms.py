@@ -1,8 +1,6 @@
 """An evaluation with greedy arms, replicas, a further team and an endpoint, on a real cluster."""
 
-import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,21 +16,22 @@ from agentark_ray.evaluation import SUMMARY, answer
 from agentark_ray.pipeline import Run, generate, questions
 from agentark_ray.reporting import write_report
 from agentark_ray.run_folder import RunFolder
+from tests.endpoint import listening_beside
 from tests.ray.helpers import values_for
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 TEAM = "evaluate.teams={trio: {protocol: verify, verifiers: 2}}"
+ARMS = ["single", "single_greedy", "self_consistency", "debate", "big", "trio"]
+TYPOS = "changed:typos:0.5"  # a kind of row
 
 
 class Server:
-    """Answers 42 to everything, in a thread of its own; counts the requests."""
+    """Answers 42 to everything; keeps the requests."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "big", "object": "model"}]})
@@ -49,33 +48,12 @@ class Server:
             }
         )
 
-    async def _serve(self) -> None:
-        app = web.Application()
-        app.add_routes([web.get("/v1/models", self.models)])
-        app.add_routes([web.post("/v1/chat/completions", self.chat)])
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
-
-    def start(self) -> None:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(10)
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     found = Server()
-    found.start()
-    yield found
-    found.stop()
+    with listening_beside(found.models, found.chat) as found.url:
+        yield found
 
 
 def counts(folder: RunFolder, name: str) -> Counter[tuple[str, str, int]]:
@@ -83,10 +61,11 @@ def counts(folder: RunFolder, name: str) -> Counter[tuple[str, str, int]]:
     return Counter((row["arm"], row["kind"], row["replica"]) for row in rows)
 
 
-def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: Server) -> None:
+def evaluated(folder: Path, questions_file: Path, url: str) -> tuple[Run, Run]:
+    """A run; and with two samples, a team and an endpoint, as which it is evaluated."""
     values = values_for(
-        tmp_path,
-        gsm8k_file(30),
+        folder,
+        questions_file,
         "engine.rows_per_block=32",
         "engine.in_flight=64",
         "tasks.eval_fraction=0.3",
@@ -102,39 +81,51 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     run.folder.open(run.config, run.model)
     for stage in (questions, generate):
         run.folder.finish_stage(stage.__name__, stage(run))
-    asked = run.finished("questions")["eval"]
-    endpoint = f"evaluate.endpoints={{big: {{endpoint: '{server.url}', model: big}}}}"
+    endpoint = f"evaluate.endpoints={{big: {{endpoint: '{url}', model: big}}}}"
     more = run_with("evaluate.samples=2", TEAM, endpoint)
     answer(more)
+    return run, more
 
-    base = counts(run.folder, "base")
-    rows = base.total()
-    for arm in ("single", "self_consistency", "debate", "trio"):
-        assert [base.pop((arm, "main", replica)) for replica in (0, 1)] == [asked, asked], arm
-        assert (base.pop((arm, "latency", 0)), base.pop((arm, "changed:typos:0.5", 0))) == (1, 3)
-    assert base.pop(("single_greedy", "changed:typos:0.5", 0)) == 3
-    assert base == {
-        ("single_greedy", "main", 0): asked,
-        ("single_check", "main", 0): asked,
-        ("single_peer", "main", 0): 2,
+
+def base_rows(asked: int) -> dict[tuple[str, str, int], int]:
+    """What the run's own engine answers of `asked` held-out questions."""
+    greedy = {("single_greedy", "main", 0): asked, ("single_greedy", TYPOS, 0): 3}
+    second = {("single_check", "main", 0): asked, ("single_peer", "main", 0): 2}
+    sampled = {
+        (arm, kind, replica): rows
+        for arm in ("single", "self_consistency", "debate", "trio")
+        for kind, replica, rows in (
+            *(("main", 0, asked), ("main", 1, asked)),
+            *(("latency", 0, 1), (TYPOS, 0, 3)),
+        )
     }
-    own = counts(run.folder, "big")
-    assert own == {
+    return {**greedy, **second, **sampled}
+
+
+def big_rows(asked: int) -> dict[tuple[str, str, int], int]:
+    """What the endpoint answers."""
+    return {
         **{("big", "main", replica): asked for replica in (0, 1)},
-        **{("big", "changed:typos:0.5", 0): 3, ("big", "latency", 0): 1},
+        **{("big", TYPOS, 0): 3, ("big", "latency", 0): 1},
         **{("big_check", "main", 0): asked, ("big_peer", "main", 0): 2},
     }
-    summary = run.folder.read_json(*SUMMARY)
-    names = ["single", "single_greedy", "self_consistency", "debate", "big", "trio"]
-    assert list(summary["arms"]) == names
-    big = summary["arms"]["big"]
+
+
+def check_arms(summary: dict[str, Any], asked: int) -> None:
+    arms = summary["arms"]
+    assert list(arms) == ARMS
+    big, greedy = arms["big"], arms["single_greedy"]
     assert (big["accuracy"], big["n"], big["questions"]) == (1.0, 2 * asked, asked)
     assert big["output_tokens_per_query"] == 4.0
-    assert summary["arms"]["single_greedy"]["n"] == asked
-    assert summary["arms"]["single_greedy"]["latency_ms"]["n"] == 0
+    assert (greedy["n"], greedy["latency_ms"]["n"]) == (asked, 0)
     assert summary["mcnemar"]["big"]["pairs"] == asked
     assert summary["robustness"]["big"]["typos"]["0.5"]["right_clean"] == 3
+    assert summary["settings"]["samples"] == 2
+    assert summary["transcripts"] == {**dict.fromkeys(ARMS, "base"), "big": "big"}
 
+
+def check_budget(summary: dict[str, Any]) -> None:
+    """Self-consistency spends about what a debate does."""
     voted = summary["self_consistency"]
     cost = voted["measured"]
     assert voted["samples"] == round(cost["debate_tokens"] / cost["answer_tokens"]) > 3
@@ -142,8 +133,16 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     share = spent["self_consistency"] / spent["debate"]
     assert voted["share_of_debate"] == pytest.approx(share)
     assert 0.7 < voted["share_of_debate"] < 1.4
-    assert summary["settings"]["samples"] == 2
-    assert summary["transcripts"] == {**dict.fromkeys(names, "base"), "big": "big"}
+
+
+def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: Server) -> None:
+    run, more = evaluated(tmp_path, gsm8k_file(30), server.url)
+    asked = run.finished("questions")["eval"]
+    base, own = counts(run.folder, "base"), counts(run.folder, "big")
+    assert (base, own) == (base_rows(asked), big_rows(asked))
+    summary = run.folder.read_json(*SUMMARY)
+    check_arms(summary, asked)
+    check_budget(summary)
     assert server.keys == {"Bearer none"}
     assert {request["model"] for request in server.asked} == {"big"}
 
@@ -154,14 +153,14 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     before = len(server.asked)
     answer(more, again=True)  # nothing is answered again
     graded = run.folder.read_json(*SUMMARY)
-    assert graded["regraded"] == {"answers": rows + own.total(), "changed": 0}
+    assert graded["regraded"] == {"answers": base.total() + own.total(), "changed": 0}
     assert graded["arms"] == summary["arms"]
     assert (len(server.asked), counts(run.folder, "big")) == (before, own)
 
     answer(run)  # other settings: what they do not ask for is set aside
     fewer = counts(run.folder, "base")
     assert {key for key in fewer if key[2] or key[0] == "trio"} == set()
-    assert list(run.folder.read_json(*SUMMARY)["arms"]) == names[:4]
+    assert list(run.folder.read_json(*SUMMARY)["arms"]) == ARMS[:4]
     assert len(counts(run.folder, "base_earlier")) == 7  # replicas of three arms, trio's four
 
     files = dataset.dataset(run.folder.inner("eval/transcripts/big")).files
