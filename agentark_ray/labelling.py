@@ -4,6 +4,7 @@ What decides the labels is the version's identity: a version belongs to one, as 
 to one config. Running it again continues, or shows what it found.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
-import ray
 from rich.console import Console
 
 from agentark_ray.config import Config, ConfigError, stable_hash
@@ -26,9 +26,10 @@ from agentark_ray.label_rows import (
     trace_files,
     trace_folder,
 )
+from agentark_ray.lost_nodes import outlive_nodes
 from agentark_ray.models import resolve_model, template_hash
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.session import ray_session
+from agentark_ray.session import ray_session, remote
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.generate import Incomplete
 from agentark_ray.traces.label import NEEDED, VOTES
@@ -105,7 +106,8 @@ class Labelling:
             if "figures" not in manifest:
                 started = time.monotonic()
                 with session():
-                    manifest["figures"] = self._label(files)
+                    label = functools.partial(self._label, files)
+                    manifest["figures"] = outlive_nodes(label, self.console.print)
                 manifest["figures"]["seconds"] = round(time.monotonic() - started, 1)
                 self.store.write_json(manifest, MANIFEST)
             return manifest
@@ -141,10 +143,10 @@ class Labelling:
     def _label(self, files: list[str]) -> dict[str, Any]:
         if not self.store.exists(*PARTS):
             rows = self.config.engine.rows_per_block if self.judge else PART_ROWS
-            _remote(write_parts, self.work, files, rows)
+            remote(write_parts, self.work, files, rows)
         labels = Labels(traces=self.traces, store=self.store)
         self._do_parts(sum(part["rows"] for part in labels.parts()))
-        figures = _remote(count_labels, labels)
+        figures = remote(count_labels, labels)
         allowed = self.config.engine.max_failed_fraction
         if figures["failed"] > allowed * figures["debates"]:
             raise Incomplete(
@@ -165,11 +167,6 @@ class Labelling:
         progress = start_progress(total, int(total * self.config.engine.max_failed_fraction))
         with watch(self.console, title, lambda: state_of(progress, 0, total)):
             judge_parts(self.work, self.judge, self.config, progress)
-
-
-def _remote(function: Callable[..., Any], *args: Any) -> Any:
-    """Run something that reads all labels in a task of the cluster, not on the driver."""
-    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from agentark_ray.resources import coming_nodes, lacking
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 CONNECT_S = 10.0
+TASK_RETRIES = 30  # a lost node uses up one a second until it is known to be lost
 
 
 @contextmanager
@@ -115,6 +116,13 @@ def need_resources(what: str, needs: Mapping[str, int], gpu_groups: Sequence[int
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if words := lacking(needs, gpu_groups, nodes, coming_nodes(os.environ)):
         raise ConfigError(f"{what}: {words}")
+
+
+def remote(function: Callable[..., Any], *args: Any) -> Any:
+    """Run something that reads all questions in a task of the cluster, not on the driver."""
+    import ray
+
+    return ray.get(ray.remote(num_cpus=0, max_retries=TASK_RETRIES)(function).remote(*args))
 
 
 def beside_driver(actor: Any) -> Any:

@@ -13,6 +13,7 @@ from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.debate_rows import Row, light_rows
 from agentark_ray.evaluate.step_quality import QUALITY_COLUMNS, is_main, last_solutions
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.read import trace_dataset
 from agentark_ray.train.prm import load_scorer
@@ -42,7 +43,7 @@ def prm_scores(
     `names` are the folders of transcripts. It runs in one task of the cluster.
     """
     on_gpu = config.gpus_per_engine > 0
-    task = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_score)
+    task = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=TASK_RETRIES)(_score)
     return ray.get(task.remote(folder, config, model, names, "cuda" if on_gpu else "cpu"))
 
 

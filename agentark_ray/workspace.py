@@ -8,8 +8,10 @@ from rich.console import Console
 
 from agentark_ray.config import Config
 from agentark_ray.console import watch
+from agentark_ray.lost_nodes import outlive_nodes
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.traces.generate import (
     count_traces,
     drop_unfinished,
@@ -39,10 +41,14 @@ class Workspace:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, work: Callable[[], Figures]) -> Figures:
-        """Do one stage and show it; its figures, with what all attempts at it took."""
+        """Do one stage and show it; its figures, with what all attempts at it took.
+
+        Raises:
+            NodesKeepDying: nodes were lost too often.
+        """
         self.say(f"[bold]{name}[/bold]")
         with self.folder.attempt(name, self.config.engine.actors):
-            found = work()
+            found = outlive_nodes(work, self.say)
         figures = {**found, **self.folder.attempts(name)}
         shown = [f"{key} {short(value)}" for key, value in figures.items() if key not in HIDDEN]
         self.say(f"  done: {', '.join(shown)}")
@@ -69,12 +75,10 @@ class Workspace:
             progress = start_progress(total, max_failed)
             with watch(self.console, title, lambda: state_of(progress, before, total)):
                 generate_traces(self.folder, self.config, model, arms, name, out, progress)
+            counts, _ = ray.get(progress.counts.remote())
+            if again := counts.begun - (total - before):
+                self.say(f"  {title}: {again:,} held again after a loss")
         return remote(verify_traces, self.folder, self.config, out, total)
-
-
-def remote(function: Callable[..., Any], *args: Any) -> Any:
-    """Run something that reads all questions in a task of the cluster, not on the driver."""
-    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
 
 
 def short(value: Any) -> str:

@@ -184,6 +184,8 @@ class LocalCluster:
                 "num-cpus": spec.cpus,
                 "num-gpus": spec.gpus,
                 "labels": labels,
+                # In a shared folder a node that comes takes away the job's files of all others.
+                "temp-dir": self.folder / f"ray-{state.made + 1}",
                 "object-store-memory": spec.store_bytes,
             },
             env,

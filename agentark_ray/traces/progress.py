@@ -25,6 +25,7 @@ class Counts:
     output_tokens: int = 0
     prompt_tokens: int = 0
     engine_deaths: int = 0
+    begun: int = 0  # debates of blocks that were begun; with losses more than there are
     started: float | None = None  # time of the first debate's end, in seconds of time.monotonic
 
 
@@ -62,6 +63,7 @@ class Progress:
     ) -> tuple[Past, str | None]:
         """`DeathLedger.begin`; also why to stop, or None."""
         past = self._ledger.begin(actor, life, block, ids)
+        self._sums["begun"] += len(ids)
         if past.in_a_row <= self._deaths_in_a_row:
             return past, None
         return past, (

@@ -9,7 +9,7 @@ import bisect
 import functools
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from agentark_ray.distill.solutions import Likeness, step_likeness
 from agentark_ray.distill.tokens import IGNORE, Example, encode
 from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.similar import words
 from agentark_ray.train.duplicates import duplicates_among, write_duplicates
 
@@ -230,11 +231,6 @@ def _count_rows(folder: RunFolder, name: str) -> int:
 def parquet(folder: RunFolder, name: str) -> dataset.Dataset:
     """The Parquet files in a folder of the run, to be read lazily."""
     return dataset.dataset(folder.inner(name), filesystem=folder.filesystem, format="parquet")
-
-
-def remote(function: Callable[..., Any], *args: Any) -> Any:
-    """Run something that reads all questions in a task of the cluster, not on the driver."""
-    return ray.get(ray.remote(num_cpus=0)(function).remote(*args))
 
 
 def data_card(folder: RunFolder, base: str) -> dict[str, Any]:

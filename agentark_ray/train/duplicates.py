@@ -18,6 +18,7 @@ from pyarrow import dataset
 
 from agentark_ray.label_rows import labelled_dataset
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES
 from agentark_ray.similar import band_keys, jaccard, shingles
 from agentark_ray.tasks.leaks import Asked, print_of
 from agentark_ray.types import Verdict
@@ -54,7 +55,7 @@ def write_duplicates(folder: RunFolder, out: str, threshold: float, labels: str 
     found.write_parquet(folder.path(out), compression="zstd")
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1, max_retries=TASK_RETRIES)
 def _in_one_task(folder: RunFolder, out: str, threshold: float) -> None:
     traces = dataset.dataset(folder.inner("traces"), filesystem=folder.filesystem, format="parquet")
     found = alike_rows(band_rows(traces.to_table(columns=COLUMNS), threshold), threshold)

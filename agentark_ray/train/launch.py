@@ -31,15 +31,23 @@ class TrainProgress:
 
     def __init__(self) -> None:
         self._last: tuple[int, int, dict[str, float]] | None = None
+        self._most = 0
+        self._again = 0
         self._divergence: str | None = None
 
     def put(self, step: int, total: int, figures: dict[str, float]) -> None:
         """Called by rank 0 after every step."""
         self._last = (step, total, figures)
+        self._again += step <= self._most
+        self._most = max(step, self._most)
 
     def get(self) -> tuple[int, int, dict[str, float]] | None:
         """(steps done, steps in all, figures of the last one), or None before the first."""
         return self._last
+
+    def again(self) -> int:
+        """Steps that were taken again, because workers began anew at the last checkpoint."""
+        return self._again
 
     def diverge(self, words: str) -> None:
         """Called by a worker that met a number that is not finite."""
@@ -70,7 +78,7 @@ def train_model(
     """Train `model` on what is in `data` and export it to `out`; resumes if stopped before.
 
     `name` is unique in the run; `data` and `out` are paths in its folder. `say` is told what is
-    expected to be needed of memory.
+    expected to be needed of memory, and what was done twice.
 
     Raises:
         ConfigError: the cluster is too small, Ray Train would wait for ever; the settings do not
@@ -115,6 +123,8 @@ def train_model(
     )
     with _own_interrupts():
         trainer.fit()
+    if say and (again := ray.get(progress.again.remote())):
+        say(f"  {name}: {again:,} steps taken again after a loss")
     if words := ray.get(progress.divergence.remote()):
         raise NonFinite(words)
 

@@ -23,6 +23,7 @@ from agentark_ray.distill.pad import SOLUTIONS_SCHEMA, prompt_of, solutions_row
 from agentark_ray.distill.step_tokens import StepTokens, encode_steps
 from agentark_ray.distill.tokens import IGNORE, Example
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.train.dataset import (
     PACKED_SCHEMA,
     QUESTIONS_A_TASK,
@@ -34,7 +35,6 @@ from agentark_ray.train.dataset import (
     pad_id_of,
     parquet,
     question_blocks,
-    remote,
     without_prompts,
 )
 from agentark_ray.train.duplicates import duplicates_among

@@ -19,8 +19,9 @@ from agentark_ray.distill.pad import SOLUTIONS_SCHEMA, prompt_of
 from agentark_ray.distill.steps import step_texts
 from agentark_ray.grading.base import GradingTimeout
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.tasks.registry import TASKS
-from agentark_ray.train.dataset import parquet, remote
+from agentark_ray.train.dataset import parquet
 from agentark_ray.train.prm import load_scorer
 from agentark_ray.train.prm_metrics import BestOfTally, Sample, StepTally
 

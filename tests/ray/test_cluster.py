@@ -1,58 +1,19 @@
 """Jobs submitted to several Ray nodes on this machine, by the command line, with the token only."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from pyarrow import dataset
 
-from agentark_ray.cluster.local import LocalCluster, NodeProcess, NodeSpec
-from agentark_ray.cluster.processes import free_port
+from agentark_ray.cluster.local import LocalCluster, NodeSpec
+from tests.ray.nodes import Client, files, ids, local_cluster, scripted, wait_for, workers
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 400
+CHECKPOINT_EVERY = 5  # steps
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-
-
-class Client:
-    """Another process that knows an address and a token."""
-
-    def __init__(self, address: str, token: Path) -> None:
-        self._env = {
-            **os.environ,
-            "RAY_API_SERVER_ADDRESS": address,
-            "RAY_AUTH_TOKEN_PATH": str(token),
-        }
-        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
-            self._env.pop(name, None)
-
-    def __call__(self, *args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "agentark_ray.cli", "cluster", *args]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=DEADLINE_S
-        )
-        assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-        return done
-
-    def runs(self, job: str) -> Callable[[], bool]:
-        """A function that says whether a job has not ended."""
-
-        def look() -> bool:
-            found = json.loads(self("status", job, "--json").stdout)
-            if found["status"] not in ("PENDING", "RUNNING"):
-                print(found, self("logs", job).stdout)  # pytest shows it if the test fails
-                return False
-            return True
-
-        return look
 
 
 @pytest.fixture(scope="module")
@@ -62,71 +23,13 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(token: Path) -> Iterator[LocalCluster]:
-    """A head without work and two workers, with a token of their own."""
-    before = os.environ.copy()
-    os.environ.pop("RAY_AUTH_TOKEN", None)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-    with tempfile.TemporaryDirectory(prefix="ak-", dir="/tmp") as folder:  # sockets: a short path
-        cluster = LocalCluster(Path(folder))
-        try:
-            cluster.up([NodeSpec(cpus=4)] * 2, dashboard_port=free_port())
-            yield cluster
-        finally:
-            family = [member for node in cluster.state().nodes for member in tree(node)]
-            cluster.down()
-            os.environ.clear()
-            os.environ.update(before)
-            assert [p for p in family if alive(p)] == [], "processes are left"
+    with local_cluster(token, [NodeSpec(cpus=4)] * 2) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def client(cluster: LocalCluster, token: Path) -> Client:
     return Client(cluster.state().dashboard, token)
-
-
-def tree(node: NodeProcess) -> list[psutil.Process]:
-    process = node.process()
-    return [process, *process.children(recursive=True)] if process else []
-
-
-def alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def wait_for(what: str, ready: Callable[[], Any], goes_on: Callable[[], bool]) -> Any:
-    """What `ready` returns, once that is true, while the job goes on."""
-    deadline = time.monotonic() + DEADLINE_S
-    looked = time.monotonic()
-    while not (found := ready()):
-        assert time.monotonic() < deadline, f"{what}: not in {DEADLINE_S} s"
-        if time.monotonic() > looked + 10:
-            looked = time.monotonic()
-            assert goes_on(), f"{what}: the job ended before"
-        time.sleep(0.1)
-    return found
-
-
-def scripted(folder: Path, questions: Path, *more: str) -> list[str]:
-    return [
-        "--config",
-        "jobs/configs/gsm8k.yaml",
-        f"output={folder}",
-        f"tasks.path={questions}",
-        "engine.type=scripted",
-        "engine.scripted_latency_s=0.3",
-        "engine.in_flight=4",
-        "engine.rows_per_block=4",
-        *more,
-    ]
-
-
-def ids(folder: Path, name: str) -> list[str]:
-    table = dataset.dataset(folder / name, format="parquet").to_table(columns=["debate_id"])
-    return sorted(table["debate_id"].to_pylist())
-
-
-def files(folder: Path, pattern: str) -> int:
-    return len(list(folder.glob(pattern)))
 
 
 def test_without_the_token_nothing_is_told(cluster: LocalCluster, tmp_path: Path) -> None:
@@ -174,3 +77,72 @@ def test_a_job_that_cannot_fit_says_so(
     args = scripted(tmp_path / "run", gsm8k_file(20), "engine.actors=2", "gpus_per_engine=4")
     failed = client("submit", "generate", "--wait", *args, code=2)
     assert "needs 8 GPUs (2 x 4, each group on one node), the cluster has 0" in failed.stdout
+
+
+def test_a_pipeline_loses_a_node_in_every_stage_and_uses_new_ones(
+    cluster: LocalCluster,
+    client: Client,
+    tmp_path: Path,
+    gsm8k_file: Callable[[int], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    args = scripted(
+        folder,
+        gsm8k_file(700),
+        "engine.actors=2",
+        "engine.max_actors=4",
+        "tasks.eval_questions=60",
+        "evaluate.latency_queries=2",
+        "evaluate.robustness.questions=5",
+        "train.workers=2",
+        "train.batch_size=4",
+        "train.micro_batch_size=2",
+        f"train.checkpoint_every={CHECKPOINT_EVERY}",
+        "distill.seq_len=256",
+    )
+    client("submit", "pipeline", "--id", "whole", *args)
+    goes_on = client.runs("whole")
+
+    def lose_and_add(name: str) -> str:
+        """Kill a node that runs tasks or actors of this name; the node that takes its place."""
+        (victim, *_) = wait_for(name, lambda: workers(cluster, name), goes_on)
+        cluster.kill(victim)
+        return cluster.add(NodeSpec(cpus=4)).name
+
+    wait_for("traces", lambda: files(folder, "traces/*.parquet") >= 10, goes_on)
+    added = lose_and_add("DebateActor")
+    wait_for("work", lambda: added in workers(cluster, "DebateActor"), goes_on)
+    lose_and_add("Curate")
+    wait_for("a checkpoint", lambda: files(folder, "checkpoints/rsft/checkpoint_*"), goes_on)
+    time.sleep(1)  # into the next interval
+    lose_and_add("RayTrainWorker")
+    wait_for("answers", lambda: files(folder, "eval/transcripts/base/*.parquet") >= 2, goes_on)
+    lose_and_add("DebateActor")
+
+    ended = client("logs", "whole", "--follow")
+    assert "SUCCEEDED" in ended.stderr, ended.stdout[-3000:]
+    held = ids(folder, "traces")
+    assert held == ids(folder, "requests/train.parquet") and len(set(held)) == len(held) > 500
+    learned = dataset.dataset(folder / "datasets/rsft/rows", format="parquet").to_table()
+    asked = dataset.dataset(folder / "questions/train.parquet", format="parquet").to_table()
+    assert sorted(learned["question_id"].to_pylist()) == sorted(asked["question_id"].to_pylist())
+    curve = json.loads((folder / "checkpoints/rsft/loss.json").read_text())
+    assert [row["step"] for row in curve] == list(range(1, len(curve) + 1))
+    summary = json.loads((folder / "eval/summary.json").read_text())
+    assert {arm["failed"] for arm in summary["arms"].values()} == {0}
+    assert (folder / "report.html").exists()
+
+    def told(words: str) -> int:
+        found = re.search(words, ended.stdout)
+        return int(found[1]) if found else 0
+
+    again = told(r"debates: (\d+) held again")
+    steps = told(r"rsft: (\d+) steps taken again")
+    assert 0 < again < 0.05 * len(held)
+    assert files(folder, "checkpoints/rsft/tensorboard/events*") > 1, "training was not disturbed"
+    assert steps <= CHECKPOINT_EVERY
+    with capsys.disabled():
+        print(f"\n{again} of {len(held)} debates held again ({again / len(held):.1%})")
+        print(f"{steps} of {len(curve)} steps taken again, a checkpoint every {CHECKPOINT_EVERY}")
+        print("\n".join(re.findall(r".*a node was lost.*", ended.stdout)))

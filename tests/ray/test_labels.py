@@ -32,7 +32,7 @@ from agentark_ray.train.dataset import build_dataset
 from agentark_ray.train.duplicates import duplicates_among, write_duplicates
 from agentark_ray.types import ModelRef
 from tests.ray.helpers import config_for, hold
-from tests.unit.test_labels import trace
+from tests.unit.labelled import trace, write_traces
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(240)]
 
@@ -48,26 +48,6 @@ def labelling(run: RunFolder, *engine: str, **settings: Any) -> Labelling:
 
 def label(run: RunFolder, *engine: str, **settings: Any) -> dict[str, Any]:
     return labelling(run, *engine, **settings).execute(nullcontext)
-
-
-def named(i: int) -> dict[str, str]:
-    return {"debate_id": f"d{i:04}", "question_id": f"{i:016x}"}
-
-
-def write_traces(folder: Path, count: int, rows_a_file: int = 4, **changes: Any) -> RunFolder:
-    """Traces of two agents and one round: d0010 says 10 and 5, d0011 says 4 and 5, and so on."""
-    (folder / "traces").mkdir(parents=True)
-    for first in range(10, 10 + count, rows_a_file):
-        rows = [
-            trace(
-                f"{i if i % 2 == 0 else 4} 5",
-                **named(i) | {"gold": str(i)} | changes,
-            )
-            for i in range(first, min(first + rows_a_file, 10 + count))
-        ]
-        table = pa.Table.from_pylist(rows, schema=TRACE_SCHEMA)
-        pq.write_table(table, folder / "traces" / f"{first:04}.parquet")
-    return RunFolder(str(folder))
 
 
 def label_files(run: RunFolder) -> dict[str, int]:
