@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from agentark_ray.config import ConfigError, load_config
+from agentark_ray.lost_nodes import root_cause
 from agentark_ray.tasks.base import TaskError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML fi
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values to replace.")
 ]
+RunFolderArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a folder of trace Parquet files.")
 ]
@@ -97,7 +99,7 @@ def clear_errors(stopped: str = "Run the same command again to continue.") -> It
         print(f"\nStopped. {stopped}", file=sys.stderr)
         raise typer.Exit(130) from None
     except (ConfigError, TaskError) as error:
-        print(f"error: {_words(_root_cause(error))}", file=sys.stderr)
+        print(f"error: {_words(root_cause(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
     except OSError as error:
         _failed(error)
@@ -109,7 +111,7 @@ def clear_errors(stopped: str = "Run the same command again to continue.") -> It
 
 def _failed(error: Exception) -> NoReturn:
     """What stopped a run, without the stack of every process it went through."""
-    cause = _root_cause(error)
+    cause = root_cause(error)
     print(f"error: {type(cause).__name__}: {_words(cause)}", file=sys.stderr)
     print(
         "Nothing that was written is lost: mend it and run the same command again."
@@ -122,11 +124,3 @@ def _failed(error: Exception) -> NoReturn:
 def _words(error: BaseException) -> str:
     """What an exception says, without the advice on retries that Ray Data appends to it."""
     return RETRY_ADVICE.sub("", str(error))
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """The exception a worker raised, below what Ray Data, Ray Train and Ray wrapped it into."""
-    failures = getattr(error, "worker_failures", None)
-    inner = next(iter(failures.values())) if failures else None
-    inner = inner or getattr(error, "cause", None) or error.__cause__
-    return _root_cause(inner) if isinstance(inner, BaseException) else error

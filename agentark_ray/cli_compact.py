@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agentark_ray.cli_base import JsonFlag, clear_errors, print_json
+from agentark_ray.cli_base import JsonFlag, RunFolderArgument, clear_errors, print_json
 
 COMPACT_HELP = """Merge the small files of a run's traces into large ones, of the same rows.
 
@@ -22,7 +22,7 @@ Examples:
 
 
 def compact(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolderArgument,
     mb: Annotated[int, typer.Option(min=1, help="Megabytes of a file, but the last.")] = 256,
     as_json: JsonFlag = False,
 ) -> None:

@@ -8,6 +8,7 @@ from agentark_ray.cli_base import (
     GateFlag,
     JsonFlag,
     Overrides,
+    RunFolderArgument,
     clear_errors,
     exit_by,
     print_json,
@@ -19,8 +20,6 @@ from agentark_ray.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from agentark_ray.students import Record
-
-RunFolderArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 
 DISTILL_HELP = """Train one more student from the debates of a run folder.
 

@@ -2,12 +2,41 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentark_ray.cli_base import JsonFlag, Overrides, clear_errors, print_json, stdout
-from agentark_ray.config import ConfigError
+from agentark_ray.cli_base import (
+    JsonFlag,
+    Overrides,
+    RunFolderArgument,
+    clear_errors,
+    print_json,
+    stdout,
+)
+from agentark_ray.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from agentark_ray.load.offer import Plan
+    from agentark_ray.run_folder import RunFolder
+
+ArmOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="single, self_consistency, debate, or a student."),
+]
+UrlOption = Annotated[
+    str | None, typer.Option(help="Of a server, up to where /chat/completions begins.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="That the server has; by default its only one.")
+]
+NameOption = Annotated[
+    str | None, typer.Option(help="In load.json; by default the arm's, or MODEL (server).")
+]
+KeyVariableOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Environment variable with the key.")
+]
+KeyFileOption = Annotated[str | None, typer.Option(metavar="PATH", help="File with the key.")]
 
 LOAD_HELP = """Ask held-out questions at given rates, and measure latency under that load.
 
@@ -30,27 +59,14 @@ Examples:
 
 
 def load(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: RunFolderArgument,
     overrides: Overrides = None,
-    arm: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="single, self_consistency, debate, or a student."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Of a server, up to where /chat/completions begins.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="That the server has; by default its only one.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="In load.json; by default the arm's, or MODEL (server).")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable with the key.")
-    ] = None,
-    api_key_file: Annotated[
-        str | None, typer.Option(metavar="PATH", help="File with the key.")
-    ] = None,
+    arm: ArmOption = None,
+    url: UrlOption = None,
+    model: ModelOption = None,
+    name: NameOption = None,
+    api_key_env: KeyVariableOption = None,
+    api_key_file: KeyFileOption = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="Send questions without the form of an answer.")
     ] = False,
@@ -80,24 +96,13 @@ def load(
 ) -> None:
     """Measure an arm or a server under load."""
     with clear_errors("Nothing was written; start it again."):
-        if (arm is None) == (url is None):
-            raise ConfigError(
-                "say either --arm NAME (of the run folder) or --url URL (of a server)"
-            )
-        if url is None and (model or api_key_env or api_key_file or plain):
-            raise ConfigError("--model, --api-key-env, --api-key-file and --plain are for --url")
-        offered = parse_rates(rates)
-        key = read_key(api_key_env, api_key_file)
-        from rich.console import Console
-
-        from agentark_ray.debate.protocol import arm_protocol
+        check_choice(arm, url, bool(model or api_key_env or api_key_file or plain))
+        offered, key = parse_rates(rates), read_key(api_key_env, api_key_file)
         from agentark_ray.load import run as loads
         from agentark_ray.load.figures import Targets
-        from agentark_ray.load.http import Endpoint
         from agentark_ray.load.offer import Plan
-        from agentark_ray.load.table import render_load
         from agentark_ray.run_folder import RunFolder
-        from agentark_ray.students import check_overrides, run_config
+        from agentark_ray.students import config_with
 
         plan = Plan(
             rates=offered,
@@ -108,26 +113,72 @@ def load(
             max_outstanding=max_outstanding,
             targets=Targets(ms=target_ms, ttft_ms=target_ttft_ms),
         )
-        folder, console = RunFolder(run), Console(stderr=True)
-        config = run_config(folder, overrides or [])
-        check_overrides(folder, config)
+        folder = RunFolder(run)
+        config = config_with(folder, overrides or [])
         with folder.locked():
             if url is None:
                 assert arm is not None
-                asked = loads.find_arm(folder, config, arm)
-                name = name or asked.name
-                entry = loads.load_engine(folder, config, asked, plan, console)
+                found, entry = _load_arm(folder, config, plan, arm)
             else:
-                served = loads.find_model(url, key, model)
-                name = name or f"{served} (server)"
-                sampling = arm_protocol(config, "single").speakers[0].sampling
-                endpoint = Endpoint(url, served, key, sampling)
-                entry = loads.load_url(folder, config, endpoint, plan, console, plain)
-            loads.save(folder, name, entry)
-        if as_json:
-            print_json({"name": name, **entry})
-        else:
-            stdout().print(render_load(name, entry))
+                found, entry = _load_server(folder, config, plan, url, model, key, plain)
+            loads.save(folder, name or found, entry)
+        _show(name or found, entry, as_json)
+
+
+def check_choice(arm: str | None, url: str | None, server_options: bool) -> None:
+    """Either an arm or a server is asked, and options of a server go with a server.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if (arm is None) == (url is None):
+        raise ConfigError("say either --arm NAME (of the run folder) or --url URL (of a server)")
+    if url is None and server_options:
+        raise ConfigError("--model, --api-key-env, --api-key-file and --plain are for --url")
+
+
+def _load_arm(
+    folder: "RunFolder", config: Config, plan: "Plan", name: str
+) -> tuple[str, dict[str, Any]]:
+    """Name and entry of an arm in load.json."""
+    from rich.console import Console
+
+    from agentark_ray.load.run import find_arm, load_engine
+
+    arm = find_arm(folder, config, name)
+    return arm.name, load_engine(folder, config, arm, plan, Console(stderr=True))
+
+
+def _load_server(
+    folder: "RunFolder",
+    config: Config,
+    plan: "Plan",
+    url: str,
+    model: str | None,
+    key: str | None,
+    plain: bool,
+) -> tuple[str, dict[str, Any]]:
+    """Name and entry of a server in load.json."""
+    from rich.console import Console
+
+    from agentark_ray.debate.protocol import arm_protocol
+    from agentark_ray.load.http import Endpoint
+    from agentark_ray.load.run import find_model, load_url
+
+    served = find_model(url, key, model)
+    sampling = arm_protocol(config, "single").speakers[0].sampling
+    endpoint = Endpoint(url, served, key, sampling)
+    entry = load_url(folder, config, endpoint, plan, Console(stderr=True), plain)
+    return f"{served} (server)", entry
+
+
+def _show(name: str, entry: dict[str, Any], as_json: bool) -> None:
+    from agentark_ray.load.table import render_load
+
+    if as_json:
+        print_json({"name": name, **entry})
+    else:
+        stdout().print(render_load(name, entry))
 
 
 def parse_rates(text: str | None) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """`agentark report`."""
 
 import re
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,9 @@ from agentark_ray.cli_base import (
     stdout,
 )
 from agentark_ray.config import ConfigError
+
+if TYPE_CHECKING:
+    from agentark_ray.reporting import Written
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[A-Za-z0-9_-]+)*=")
 FORMATS = ("html", "md", "json")
@@ -75,15 +79,9 @@ def report(
 ) -> None:
     """Write a report."""
     with clear_errors():
-        folders = [text for text in runs if not OVERRIDE.match(text)]
-        overrides = [text for text in runs if OVERRIDE.match(text)]
-        chosen = formats or list(FORMATS)
-        if not folders:
-            raise ConfigError("no RUN: give one run folder or more")
-        if unknown := set(chosen) - set(FORMATS):
+        folders, overrides = folders_and_overrides(runs)
+        if unknown := set(formats or ()) - set(FORMATS):
             raise ConfigError(f"--format {min(unknown)}: expected one of {', '.join(FORMATS)}")
-        if len(folders) != len(set(folders)):
-            raise ConfigError(f"a run is given twice: {' '.join(folders)}")
         from agentark_ray.report_source import Asked
         from agentark_ray.reporting import Format, Output, write_reports
         from agentark_ray.run_folder import RunFolder
@@ -99,20 +97,35 @@ def report(
             investment_usd=investment,
             monitoring=monitoring,
         )
-        output = Output(formats=[Format(name) for name in chosen], max_mb=max_mb, folder=out)
-        written = write_reports(found, asked, output)
-        summary = evaluated(found[-1])
-        if as_json:
-            summaries = [summary] if len(found) == 1 else [evaluated(one) for one in found]
-            print_json(summary if len(found) == 1 else {"runs": summaries})
-        else:
-            path = next(iter(written.paths.values()))
-            if len(found) == 1:
-                show_summary(summary, path, as_json)
-            else:
-                console = stdout()
-                for line in written.told:
-                    console.print(line, highlight=False, soft_wrap=True)
-                console.print(f"report: {path}", highlight=False, soft_wrap=True)
+        chosen = [Format(name) for name in formats or FORMATS]
+        written = write_reports(found, asked, Output(formats=chosen, max_mb=max_mb, folder=out))
+        summaries = [evaluated(folder) for folder in found]
+        _show(summaries, written, as_json)
     if gate:
-        exit_by(summary["decision"])
+        exit_by(summaries[-1]["decision"])
+
+
+def folders_and_overrides(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Run folders, and KEY=VALUE.
+
+    Raises:
+        ConfigError: there is no folder, or one twice.
+    """
+    folders = [text for text in texts if not OVERRIDE.match(text)]
+    if not folders:
+        raise ConfigError("no RUN: give one run folder or more")
+    if len(folders) != len(set(folders)):
+        raise ConfigError(f"a run is given twice: {' '.join(folders)}")
+    return folders, [text for text in texts if OVERRIDE.match(text)]
+
+
+def _show(summaries: Sequence[dict[str, Any]], written: "Written", as_json: bool) -> None:
+    path = next(iter(written.paths.values()))
+    if len(summaries) == 1:
+        show_summary(summaries[0], path, as_json)
+    elif as_json:
+        print_json({"runs": summaries})
+    else:
+        console = stdout()
+        for line in (*written.told, f"report: {path}"):
+            console.print(line, highlight=False, soft_wrap=True)

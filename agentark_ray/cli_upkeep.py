@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentark_ray.cli_base import JsonFlag, Overrides, clear_errors, print_json, stdout
+from agentark_ray.cli_base import (
+    JsonFlag,
+    Overrides,
+    RunFolderArgument,
+    clear_errors,
+    print_json,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +21,6 @@ if TYPE_CHECKING:
 
     from agentark_ray.evaluate.roi import Roi
 
-RunFolderArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 StudentOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Default: the student that the gates were asked of."),
@@ -92,12 +98,11 @@ def roi(
         from datetime import datetime
 
         from agentark_ray.run_folder import RunFolder
-        from agentark_ray.students import check_overrides, run_config
+        from agentark_ray.students import config_with
         from agentark_ray.upkeep import run_roi
 
         folder = RunFolder(run)
-        config = run_config(folder, overrides or [])
-        check_overrides(folder, config)
+        config = config_with(folder, overrides or [])
         found = run_roi(
             folder,
             config,
@@ -173,12 +178,11 @@ def retrain_check(
         from agentark_ray.evaluate.retrain import fired, monitored, triggers
         from agentark_ray.monitoring import read_requests
         from agentark_ray.run_folder import RunFolder
-        from agentark_ray.students import check_overrides, run_config
+        from agentark_ray.students import config_with
         from agentark_ray.upkeep import reference
 
         folder = RunFolder(run)
-        config = run_config(folder, overrides or [])
-        check_overrides(folder, config)
+        config = config_with(folder, overrides or [])
         known = reference(folder, student)
         sums = monitored(read_requests(monitoring), known)
         found = triggers(config.retrain, known, sums, datetime.now(UTC))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset
 
@@ -15,6 +16,16 @@ from agentark_ray.types import SOLVERS, Role, Verdict
 
 BATCH_ROWS = 1_000
 Row = Mapping[str, Any]
+# The leading answer of a round.
+VOTE = pa.struct(
+    [
+        ("round", pa.int32()),
+        ("answer", pa.string()),
+        ("count", pa.int32()),
+        ("agents", pa.int32()),
+        ("verdict", pa.string()),
+    ]
+)
 
 
 def vote_leaves(*names: str) -> tuple[str, ...]:

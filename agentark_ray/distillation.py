@@ -16,7 +16,7 @@ from agentark_ray.session import ray_session
 from agentark_ray.student import Stage, Student
 from agentark_ray.student_pad import pad
 from agentark_ray.student_sft import RFT, SFT
-from agentark_ray.students import MAY_DIFFER, Record, check_overrides, record_path, run_config
+from agentark_ray.students import MAY_DIFFER, Record, config_with, record_path
 from agentark_ray.workspace import RAY_CPUS
 
 TRAINING_COPIES = 24  # of the weights: student, and three checkpoints with optimizer state
@@ -41,8 +41,7 @@ def distill(
     Raises:
         ConfigError: what the user has to mend; nothing has been started.
     """
-    config = run_config(folder, overrides, strategy or "")
-    check_overrides(folder, config, MAY_DIFFER)
+    config = config_with(folder, overrides, MAY_DIFFER, strategy or "")
     name = name or "-".join(filter(None, (parent, config.distill.type)))
     student = Student(config, console, name, parent)
     student.check()

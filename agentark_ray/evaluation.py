@@ -14,6 +14,7 @@ from agentark_ray.gold_scores import gold_perplexity
 from agentark_ray.model_card import write_model_card
 from agentark_ray.robustness_config import OOD, ood_kind, row_kind
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.step_scores import prm_scores
 from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
 from agentark_ray.traces.earlier import earlier, keep_asked
@@ -22,7 +23,7 @@ from agentark_ray.traces.regrade import regrade
 from agentark_ray.traces.requests import Plan, write_requests
 from agentark_ray.traces.samples import Budget, measure_budget
 from agentark_ray.types import Split
-from agentark_ray.workspace import Figures, Workspace, remote
+from agentark_ray.workspace import Figures, Workspace
 
 SUMMARY = ("eval", "summary.json")
 BASE = "base"  # whose answers are those of the run's model

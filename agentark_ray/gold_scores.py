@@ -18,6 +18,7 @@ from agentark_ray.config import Config
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.engine.settings import gpus_of, settings_of
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES, remote
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.requests import stored_questions
 from agentark_ray.train.gold import GoldReader
@@ -44,11 +45,11 @@ def gold_perplexity(
     `models` has the folder, possibly within the run, or Hugging Face id of every arm's model. Each
     is read in a task of the cluster, one after the other.
     """
-    rows: Any = ray.get(ray.remote(num_cpus=0)(gold_rows).remote(folder))
+    rows: Any = remote(gold_rows, folder)
     found: dict[str, dict[str, Any]] = {}
     for arm, model in models.items() if rows else ():
         gpus = gpus_of(config, ModelRef(name=model))
-        task: Any = ray.remote(num_cpus=1, num_gpus=gpus)(_read)
+        task: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TASK_RETRIES)(_read)
         found[arm] = ray.get(task.remote(folder, config, model, gpus, rows))
     return found
 

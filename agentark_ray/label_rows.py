@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pyarrow import dataset, fs
 
 from agentark_ray.config import ConfigError, stable_hash
+from agentark_ray.debate_rows import VOTE
 from agentark_ray.run_folder import RunFolder
 
 SCHEMA_VERSION = "1"
@@ -39,22 +40,13 @@ _TURN = pa.struct(
         ("error", pa.string()),  # why the judge gave no verdict
     ]
 )
-_VOTE = pa.struct(
-    [
-        ("round", pa.int32()),
-        ("answer", pa.string()),
-        ("count", pa.int32()),
-        ("agents", pa.int32()),
-        ("verdict", pa.string()),
-    ]
-)
 LABEL_SCHEMA = pa.schema(
     [
         pa.field("debate_id", pa.string()),
         pa.field("question_id", pa.string()),
         pa.field("source", pa.string()),  # grader:NAME or judge:MODEL
         pa.field("turns", pa.list_(_TURN)),  # in the order of the trace
-        pa.field("votes", pa.list_(_VOTE)),  # counted anew
+        pa.field("votes", pa.list_(VOTE)),  # counted anew
         pa.field("final_answer", pa.string()),
         pa.field("verdict", pa.string()),  # of the final answer
         pa.field("stored", pa.string()),  # the final answer's verdict in the traces

@@ -16,12 +16,12 @@ from agentark_ray.evaluation import SUMMARY, answer, students_now
 from agentark_ray.models import template_hash, weights_bytes
 from agentark_ray.reporting import write_report
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.session import ray_session
+from agentark_ray.session import ray_session, remote
 from agentark_ray.student import Student
 from agentark_ray.students import (
     OWN_ARM,
     arm_of,
-    check_overrides,
+    config_with,
     own_name,
     records,
     run_config,
@@ -30,7 +30,7 @@ from agentark_ray.students import (
 from agentark_ray.tasks.registry import all_shards, ood_sets
 from agentark_ray.traces.requests import Plan, write_questions
 from agentark_ray.types import Split
-from agentark_ray.workspace import RAY_CPUS, Figures, Workspace, remote
+from agentark_ray.workspace import RAY_CPUS, Figures, Workspace
 
 BYTES_A_TURN = 2_000
 MAY_DIFFER = ("evaluate.",)  # what a later evaluation may have of its own
@@ -111,8 +111,7 @@ def evaluate_again(
     Raises:
         ConfigError: what the user has to mend; nothing has been started.
     """
-    config = run_config(folder, overrides)
-    check_overrides(folder, config, MAY_DIFFER)
+    config = config_with(folder, overrides, MAY_DIFFER)
     if config.evaluate.ood != run_config(folder).evaluate.ood:
         raise ConfigError("evaluate.ood: a run stores its questions when it begins")
     run = Run(config, console)

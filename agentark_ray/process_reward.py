@@ -12,10 +12,11 @@ from rich.console import Console
 from agentark_ray.config import Config
 from agentark_ray.console import State, watch
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import remote
 from agentark_ray.traces.generate import count_traces, drop_unfinished
 from agentark_ray.traces.progress import start_progress, state_of
 from agentark_ray.traces.rollouts import generate_rollouts, verify_rollouts
-from agentark_ray.train.dataset import parquet, remote
+from agentark_ray.train.dataset import parquet
 from agentark_ray.train.launch import start_progress as start_train_progress
 from agentark_ray.train.launch import train_model
 from agentark_ray.train.objective import loss_curve

@@ -27,9 +27,8 @@ from agentark_ray.students import (
     TRANSCRIPTS,
     Record,
     arm_of,
-    check_overrides,
+    config_with,
     records,
-    run_config,
     trained,
 )
 from agentark_ray.traces.generate import trace_dataset
@@ -64,8 +63,7 @@ class RunSource:
                 " `agentark evaluate RUN` makes it anew"
             )
         self.folder, self.records = folder, records(folder)
-        config = run_config(folder, asked.overrides)
-        check_overrides(folder, config)
+        config = config_with(folder, asked.overrides)
         self.folders = self._folders(summary)
         self.transcripts = [
             trace_dataset(folder, f"{TRANSCRIPTS}/{name}")

@@ -1,8 +1,9 @@
 """What every section of the configuration is made of."""
 
+from collections.abc import Collection
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator
 
 # Marks a field that says where and how fast a run happens, not what it produces.
 OPERATIONAL: dict[str, Any] = {"operational": True}
@@ -16,6 +17,23 @@ class Section(BaseModel):
     """A frozen section that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def chosen_by(key: str, names: Collection[str], default: str, error: str) -> Discriminator:
+    """Chooses among sections with a tag by the value of `key`, one of `names`.
+
+    `error` is the type of pydantic's error if it is none of them.
+    """
+
+    def name_of(value: Any) -> str | None:
+        name = value.get(key, default) if isinstance(value, dict) else getattr(value, key)
+        return name if name in names else None
+
+    return Discriminator(
+        name_of,
+        custom_error_type=error,
+        custom_error_message=f"no such {key}, expected one of {', '.join(names)}",
+    )
 
 
 def identity_items(section: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:

@@ -3,11 +3,11 @@
 One class a strategy; `type` chooses. What the strategies do is in distill/.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-from agentark_ray.section import OPERATIONAL, Section
+from agentark_ray.section import OPERATIONAL, Section, chosen_by
 
 
 class CurationConfig(Section):
@@ -180,19 +180,10 @@ STRATEGIES: dict[str, type[StrategyConfig]] = {
 }
 
 
-def _type(value: Any) -> str | None:
-    name = value.get("type", "rsft") if isinstance(value, dict) else value.type
-    return name if name in STRATEGIES else None
-
-
 DistillConfig = Annotated[
     Annotated[RsftConfig, Tag("rsft")]
     | Annotated[DaConfig, Tag("da")]
     | Annotated[RftConfig, Tag("rft")]
     | Annotated[PadConfig, Tag("pad")],
-    Discriminator(
-        _type,
-        custom_error_type="strategy",
-        custom_error_message=f"no such type, expected one of {', '.join(STRATEGIES)}",
-    ),
+    chosen_by("type", STRATEGIES, default="rsft", error="strategy"),
 ]

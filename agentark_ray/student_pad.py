@@ -8,6 +8,7 @@ from typing import Any
 from agentark_ray.config import ConfigError
 from agentark_ray.console import watch
 from agentark_ray.process_reward import ProcessReward
+from agentark_ray.session import remote
 from agentark_ray.strategy import GrpoConfig, PadConfig
 from agentark_ray.student import (
     Stage,
@@ -22,7 +23,7 @@ from agentark_ray.train.grpo_training import grpo_config, train_grpo
 from agentark_ray.train.launch import start_progress
 from agentark_ray.train.objective import loss_curve
 from agentark_ray.train.prm import load_scorer
-from agentark_ray.workspace import Figures, remote
+from agentark_ray.workspace import Figures
 
 
 def reward_model(student: Student) -> ProcessReward:

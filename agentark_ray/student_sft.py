@@ -1,11 +1,12 @@
 """The stages of students that learn from rows: rsft, da, and the control rft."""
 
+from agentark_ray.session import remote
 from agentark_ray.strategy import RftConfig
 from agentark_ray.student import Stage, Student, forget_answers, lineage, training_figures
 from agentark_ray.students import Record
 from agentark_ray.traces.samples import ARM, write_sample_requests
 from agentark_ray.train.dataset import build_dataset
-from agentark_ray.workspace import Figures, remote
+from agentark_ray.workspace import Figures
 
 CARD_FIGURES = (
     *("traces", "kept", "dropped", "rows", "tokens", "target_tokens", "sampling"),

@@ -85,6 +85,19 @@ def check_overrides(folder: RunFolder, config: Config, may: Sequence[str] = ()) 
         )
 
 
+def config_with(
+    folder: RunFolder, overrides: Sequence[str], may: Sequence[str] = (), strategy: str = ""
+) -> Config:
+    """`run_config` of an existing run, checked by `check_overrides`.
+
+    Raises:
+        ConfigError: there is no run, or it may not differ so.
+    """
+    config = run_config(folder, overrides, strategy)
+    check_overrides(folder, config, may)
+    return config
+
+
 def own_name(config: Config) -> str:
     """The name of the run's own student."""
     return config.distill.type

@@ -3,11 +3,11 @@
 One class a protocol; `protocol` chooses. What the protocols do is in debate/protocols/.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-from agentark_ray.section import Section
+from agentark_ray.section import Section, chosen_by
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -175,20 +175,11 @@ TEAMS: dict[str, type[Speakers]] = {
 }
 
 
-def _protocol(value: Any) -> str | None:
-    name = value.get("protocol", "debate") if isinstance(value, dict) else value.protocol
-    return name if name in TEAMS else None
-
-
 TeamConfig = Annotated[
     Annotated[DebateConfig, Tag("debate")]
     | Annotated[JudgedConfig, Tag("judged")]
     | Annotated[VerifyConfig, Tag("verify")]
     | Annotated[SelfConsistencyConfig, Tag("self_consistency")]
     | Annotated[SingleConfig, Tag("single")],
-    Discriminator(
-        _protocol,
-        custom_error_type="protocol",
-        custom_error_message=f"no such protocol, expected one of {', '.join(TEAMS)}",
-    ),
+    chosen_by("protocol", TEAMS, default="debate", error="protocol"),
 ]

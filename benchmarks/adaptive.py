@@ -20,8 +20,8 @@ from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import Completion, Debate, Message, Sampling, Verdict
 from benchmarks.common import (
-    CPU_THREADS,
     debate_protocol,
+    engine_settings,
     eval_questions,
     finish,
     gather_at_most,
@@ -113,18 +113,8 @@ async def hold(args: argparse.Namespace) -> list[Debate]:
         temperature=args.temperature,
         max_tokens=128,
     )
-    engine = VllmEngine(
-        model=str(tiny_model_path()),
-        seed=args.seed,
-        max_model_len=CONTEXT,
-        tensor_parallel=0,
-        gpu_memory_utilization=0.9,
-        cpu_kv_cache_gib=1,
-        cpu_threads=CPU_THREADS,
-        timeout_s=600.0,
-        trust_remote_code=False,
-        chat_template_kwargs={},
-    )
+    settings = {"seed": args.seed, "max_model_len": CONTEXT, "timeout_s": 600.0}
+    engine = VllmEngine(**engine_settings(str(tiny_model_path()), **settings))
     say("adaptive: starting vLLM on the tiny model")
     await engine.start()
     try:

@@ -53,6 +53,23 @@ def need(*names: str) -> None:
         )
 
 
+def engine_settings(model: str, **changes: Any) -> dict[str, Any]:
+    """Arguments of a VllmEngine on this machine's cores; `changes` replace some."""
+    values: dict[str, Any] = {
+        "model": model,
+        "seed": 0,
+        "max_model_len": CONTEXT,
+        "tensor_parallel": 0,
+        "gpu_memory_utilization": 0.9,
+        "cpu_kv_cache_gib": 1,
+        "cpu_threads": CPU_THREADS,
+        "timeout_s": 3600.0,
+        "trust_remote_code": False,
+        "chat_template_kwargs": {},
+    }
+    return values | changes
+
+
 def debate_config(**debate: Any) -> Config:
     """The default config with values of its section `debate` replaced."""
     return parse_config({"debate": debate}, [], "benchmark")

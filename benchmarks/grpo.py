@@ -97,75 +97,85 @@ def train_with_trl(args: argparse.Namespace) -> dict[str, list[float]]:
     """What `run_trl` starts."""
     from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import AutoTokenizer, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports]
+    from trl import GRPOTrainer  # pyright: ignore[reportMissingImports]
 
-    from agentark_ray.debate.layouts import ask, chat
-    from agentark_ray.tasks.arithmetic import questions
     from agentark_ray.tiny.path import tiny_model_path
-    from agentark_ray.train.dataset import epoch_order
-    from agentark_ray.types import Split
+
+    ends: list[float] = []
 
     class Clock(TrainerCallback):
         """Ends of steps."""
 
-        ends: list[float] = []  # noqa: RUF012
-
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.ends.append(time.perf_counter())
+            ends.append(time.perf_counter())
 
-    def right(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float | None]:
-        texts = [completion[0]["content"] for completion in completions]
-        verdicts = [
-            NUMERIC.verdict(NUMERIC.extract(t), g) for t, g in zip(texts, gold, strict=True)
-        ]
-        return [float(verdict == "correct") for verdict in verdicts]
-
-    steps = args.steps + WARM_UP
-    asked = list(questions(Split.TRAIN, 0, args.prompts * steps))
-    rows = [
-        {"prompt": chat("", [ask(q.text, NUMERIC.instruction)]), "gold": q.gold}
-        for q in map(asked.__getitem__, epoch_order(len(asked), config_of(args, "none").seed, 0))
-    ]
     model = str(tiny_model_path())
     with tempfile.TemporaryDirectory() as folder:
-        settings = GRPOConfig(
-            output_dir=folder,
-            model_init_kwargs={"dtype": {"bf16": "bfloat16", "fp32": "float32"}[args.dtype]},
-            bf16=False,
-            use_cpu=True,
-            gradient_checkpointing=False,
-            per_device_train_batch_size=args.prompts * args.group,
-            gradient_accumulation_steps=1,
-            num_generations=args.group,
-            max_completion_length=args.max_tokens,
-            shuffle_dataset=False,  # as ours asks them
-            max_steps=steps,
-            learning_rate=args.lr,
-            temperature=1.0,
-            beta=1e-3,
-            epsilon=0.2,
-            scale_rewards="none",
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
         trainer = GRPOTrainer(
             model=model,
             reward_funcs=right,
-            args=settings,
-            train_dataset=Dataset.from_list(rows),
+            args=trl_config(args, folder),
+            train_dataset=Dataset.from_list(trl_rows(args)),
             processing_class=AutoTokenizer.from_pretrained(model, padding_side="left"),
             callbacks=[Clock()],
         )
         trainer.train()
-    ends = Clock.ends
     log = [row for row in trainer.state.log_history if "reward" in row][WARM_UP:]
     return {
         "step_s": [b - a for a, b in itertools.pairwise(ends)][WARM_UP - 1 :],
         "output_tokens": [row["completions/mean_length"] for row in log],
         "reward": [row["reward"] for row in log],
     }
+
+
+def trl_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Our questions, in the order in which we ask them."""
+    from agentark_ray.debate.layouts import ask, chat
+    from agentark_ray.tasks.arithmetic import questions
+    from agentark_ray.train.dataset import epoch_order
+    from agentark_ray.types import Split
+
+    asked = list(questions(Split.TRAIN, 0, args.prompts * (args.steps + WARM_UP)))
+    order = epoch_order(len(asked), config_of(args, "none").seed, 0)
+    return [
+        {"prompt": chat("", [ask(q.text, NUMERIC.instruction)]), "gold": q.gold}
+        for q in map(asked.__getitem__, order)
+    ]
+
+
+def right(completions: Sequence[Any], gold: Sequence[str], **_: Any) -> list[float | None]:
+    """TRL's reward: 1 for a right answer."""
+    texts = [completion[0]["content"] for completion in completions]
+    verdicts = [NUMERIC.verdict(NUMERIC.extract(t), g) for t, g in zip(texts, gold, strict=True)]
+    return [float(verdict == "correct") for verdict in verdicts]
+
+
+def trl_config(args: argparse.Namespace, folder: str) -> Any:
+    """TRL's settings that make its steps the same as ours."""
+    from trl import GRPOConfig  # pyright: ignore[reportMissingImports]
+
+    return GRPOConfig(
+        output_dir=folder,
+        model_init_kwargs={"dtype": {"bf16": "bfloat16", "fp32": "float32"}[args.dtype]},
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=args.prompts * args.group,
+        gradient_accumulation_steps=1,
+        num_generations=args.group,
+        max_completion_length=args.max_tokens,
+        shuffle_dataset=False,  # as ours asks them
+        max_steps=args.steps + WARM_UP,
+        learning_rate=args.lr,
+        temperature=1.0,
+        beta=1e-3,
+        epsilon=0.2,
+        scale_rewards="none",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -39,9 +39,8 @@ from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, VllmEngine
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.types import Completion, Message, Question, Sampling
 from benchmarks.common import (
-    CONTEXT,
-    CPU_THREADS,
     debate_protocol,
+    engine_settings,
     eval_questions,
     finish,
     gather_at_most,
@@ -54,18 +53,7 @@ class SmallCacheEngine(VllmEngine):
     """The project's engine with a KV cache of `kv_tokens` tokens."""
 
     def __init__(self, model: str, kv_tokens: int) -> None:
-        super().__init__(
-            model=model,
-            seed=0,
-            max_model_len=CONTEXT,
-            tensor_parallel=0,
-            gpu_memory_utilization=0.9,
-            cpu_kv_cache_gib=1,
-            cpu_threads=CPU_THREADS,
-            timeout_s=3600.0,
-            trust_remote_code=False,
-            chat_template_kwargs={},
-        )
+        super().__init__(**engine_settings(model))
         self._args["num_gpu_blocks_override"] = kv_tokens // CPU_BLOCK_SIZE
 
 

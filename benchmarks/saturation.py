@@ -26,7 +26,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import ray_session
 from agentark_ray.traces.asking import spare_garbage_collection
 from agentark_ray.types import Message
-from benchmarks.common import CONTEXT, CPU_THREADS, RANDOM_MODELS, finish, say
+from benchmarks.common import CONTEXT, CPU_THREADS, RANDOM_MODELS, engine_settings, finish, say
 
 
 def job_config(args: argparse.Namespace, output: str) -> Config:
@@ -73,18 +73,7 @@ async def straight(args: argparse.Namespace, model: str, prompts: list[Any]) -> 
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     ids = [render(tokenizer, prompt, {}) for prompt in prompts]
-    engine = VllmEngine(
-        model=model,
-        seed=0,
-        max_model_len=CONTEXT,
-        tensor_parallel=0,
-        gpu_memory_utilization=0.9,
-        cpu_kv_cache_gib=1,
-        cpu_threads=CPU_THREADS,
-        timeout_s=3600.0,
-        trust_remote_code=False,
-        chat_template_kwargs={},
-    )
+    engine = VllmEngine(**engine_settings(model))
     await engine.start()
     spare_garbage_collection()  # as actors do
     params = SamplingParams(

@@ -133,7 +133,7 @@ async def served_models(url: str, key: str | None) -> list[str]:
                 said = said.replace(key, "***") if key else said
                 raise ConfigError(f"{address}: HTTP {response.status}: {said}")
             return [model["id"] for model in json.loads(await response.read())["data"]]
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (aiohttp.ClientError, OSError) as error:
         raise ConfigError(f"{address}: {error or type(error).__name__}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{address}: not a list of models: {error!r}") from None

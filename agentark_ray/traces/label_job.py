@@ -33,6 +33,7 @@ from agentark_ray.label_rows import (
     part_file,
 )
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.label import COLUMNS, failed_label, relabel
 from agentark_ray.traces.requests import write_rows
@@ -41,7 +42,6 @@ from agentark_ray.traces.storage import patiently, retry_outages
 PART_ROWS = 256  # debates a part
 SLICES_A_GROUP = 32  # at most: a slice of a row group costs reading what is before it
 THREADS = 16  # that wait for storage
-RETRIES = 30  # of a part whose worker died; a lost node uses up several before it is known to be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def label_parts(work: Work) -> Iterator[Counter[str]]:
             functools.partial(_label_block, work=work),
             batch_size=None,
             batch_format="pyarrow",
-            max_retries=RETRIES,
+            max_retries=TASK_RETRIES,
         )
     )
     ended: Iterable[Any] = done.iter_batches(batch_size=None, batch_format="pyarrow")

@@ -10,6 +10,7 @@ import ray
 from pyarrow import dataset
 
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES
 from agentark_ray.tasks.leaks import Asked, EvalIndex, Leak
 from agentark_ray.types import Split
 
@@ -56,7 +57,7 @@ def find_leaks(folder: RunFolder, evaluation: Sequence[str]) -> Leaks:
     if tasks <= 1:
         return _leaks_among(folder, evaluation, range(groups))
     tasks = min(tasks, max(1, int(ray.cluster_resources().get("CPU", 1))))
-    search = ray.remote(num_cpus=1)(_leaks_among)
+    search = ray.remote(num_cpus=1, max_retries=TASK_RETRIES)(_leaks_among)
     parts = [range(start, groups, tasks) for start in range(tasks)]
     return _joined(ray.get([search.remote(folder, evaluation, part) for part in parts]))
 

@@ -17,6 +17,7 @@ import ray
 from agentark_ray.config import Config
 from agentark_ray.label_rows import apply_label
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.session import TASK_RETRIES
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.traces.generate import file_names, replace_file
 from agentark_ray.traces.label import VOTES, relabel
@@ -35,7 +36,7 @@ def regrade(folder: RunFolder, config: Config, names: Sequence[str]) -> dict[str
     """
     paths = [folder.inner(out, name) for out in names for name in file_names(folder, out)]
     parts = [paths[i : i + FILES_A_TASK] for i in range(0, len(paths), FILES_A_TASK)]
-    task = ray.remote(num_cpus=1)(_regrade_files)
+    task = ray.remote(num_cpus=1, max_retries=TASK_RETRIES)(_regrade_files)
     sums = Counter(answers=0, changed=0)
     for counts in ray.get([task.remote(folder, config, part) for part in parts]):
         sums.update(counts)

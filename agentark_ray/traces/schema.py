@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from agentark_ray.debate_rows import VOTE
 from agentark_ray.types import SOLVERS, Debate, Question, Speaker
 
 VERSION = "3"
@@ -51,15 +52,6 @@ _TURN = pa.struct(
         ("latency_s", pa.float32()),
     ]
 )
-_VOTE = pa.struct(
-    [
-        ("round", pa.int32()),
-        ("answer", pa.string()),
-        ("count", pa.int32()),
-        ("agents", pa.int32()),
-        ("verdict", pa.string()),
-    ]
-)
 TRACE_SCHEMA = pa.schema(
     [
         *REQUEST_SCHEMA,
@@ -67,7 +59,7 @@ TRACE_SCHEMA = pa.schema(
         pa.field("agents", pa.int32()),  # speakers whose turns are solutions
         pa.field("models", pa.list_(pa.string())),  # of every speaker, by number
         pa.field("turns", pa.list_(_TURN)),
-        pa.field("votes", pa.list_(_VOTE)),
+        pa.field("votes", pa.list_(VOTE)),
         pa.field("final_answer", pa.string()),
         pa.field("verdict", pa.string()),
         pa.field("stop_reason", pa.string()),
@@ -159,7 +151,7 @@ def _turn_row(turn: Any) -> dict[str, Any]:
     }
 
 
-_VOTE_FIELDS = [field.name for field in _VOTE]
+_VOTE_FIELDS = [field.name for field in VOTE]
 _COMPLETION_FIELDS = (
     "text",
     "prompt_tokens",

@@ -9,7 +9,7 @@ import pytest
 
 from agentark_ray.label_rows import labelled_traces
 from agentark_ray.run_folder import RunFolder
-from tests.ray.test_labels import write_traces
+from tests.unit.labelled import write_traces
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +19,9 @@ from agentark_ray.config import parse_config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.requests import write_questions
 from tests.e2e.test_cli import agentark
+from tests.endpoint import KEY, listening_beside
 
 pytestmark = pytest.mark.e2e
-KEY = "sk-very-secret-42"
 
 
 async def models(request: web.Request) -> web.Response:
@@ -32,25 +31,13 @@ async def models(request: web.Request) -> web.Response:
 
 
 class Server:
-    """Streams 42 in two parts, in an event loop of a thread of its own."""
+    """Streams 42 in two parts; keeps the questions."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self._loop = asyncio.new_event_loop()
-        self.url = self._loop.run_until_complete(self._start())
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self.url = ""
 
-    async def _start(self) -> str:
-        app = web.Application()
-        app.router.add_get("/v1/models", models)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
-
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((await request.json())["messages"][0]["content"])
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -64,17 +51,12 @@ class Server:
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     server = Server()
-    yield server
-    server.stop()
+    with listening_beside(models, server.chat) as server.url:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from agentark_ray.report_source import Asked
 from agentark_ray.reporting import Format, Output, write_reports
 from benchmarks.report import LIMIT_MB, LIMIT_MS, chromium, open_ms, synthetic_run
 from tests.unit.reports import render
-from tests.unit.test_summary import ROWS, failed, row, turn
+from tests.unit.transcripts import ROWS, failed, row, turn
 
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'>\u202e\u2028"
 QUESTIONS, LETTERS = 60, 200

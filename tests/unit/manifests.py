@@ -12,9 +12,20 @@ from typing import Any
 
 import yaml
 
-CLUSTER = Path(__file__).parents[2] / "cluster"
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
 KUBERAY = CLUSTER / "kuberay"
+KINDS = ("cluster", "generate", "distill", "serve")
+SIZES = ("small", "large")
+OVERLAYS = [KUBERAY / kind for kind in KINDS] + [
+    KUBERAY / "overlays" / size / kind for size in SIZES for kind in KINDS
+]
 Object = dict[str, Any]
+
+
+def shown(path: Path) -> str:
+    """A file or folder as an id of a test."""
+    return str(path.relative_to(CLUSTER))
 
 
 def objects(path: Path) -> list[Object]:

@@ -14,9 +14,8 @@ from agentark_ray.evaluate.report.cost import Return
 from agentark_ray.evaluate.report.pack import pack
 from agentark_ray.evaluate.report.page import Run
 from agentark_ray.evaluate.report.questions import Source, list_questions
-from agentark_ray.evaluate.summary import summarize
 from agentark_ray.page.html import packed_plotly
-from tests.unit.test_summary import BY_POINT, write
+from tests.unit.transcripts import summary_of, write
 
 BUDGET = 1_000_000
 Rows = list[dict[str, Any]]
@@ -91,10 +90,6 @@ def source(folder: Path, rows: Rows, summary: dict[str, Any], name: str = "my-ru
         arms=list(summary["arms"]),
         student=summary["student"],
     )
-
-
-def summary_of(folder: Path, rows: Rows) -> dict[str, Any]:
-    return summarize([write(folder, rows)], BY_POINT, train_traces=1500, seeds=[17])
 
 
 def render(

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentark_ray.cli import app
-from tests.ray.test_labels import write_traces
+from tests.unit.labelled import write_traces
 
 
 def label(*args: str) -> Result:

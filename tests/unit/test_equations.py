@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,9 +9,7 @@ from hypothesis import strategies as st
 
 from agentark_ray.distill.equations import equations, false_equation
 from agentark_ray.tasks.arithmetic import problem
-
-ROOT = Path(__file__).parents[2]
-GSM8K = ROOT.parent / "shared" / "data" / "gsm8k" / "test.jsonl"
+from tests.unit.real_files import GSM8K_FILES, needs_gsm8k
 
 
 @pytest.mark.parametrize(
@@ -72,12 +69,10 @@ def test_the_tiny_task_is_judged_as_it_is(number: int, slip: bool) -> None:
     assert all(holds for _, holds in stated) == (not slip)
 
 
-@pytest.mark.skipif(not GSM8K.exists(), reason="needs ../shared/data/gsm8k")
+@needs_gsm8k
 def test_hand_written_solutions_hold() -> None:
-    texts = [
-        re.sub(r"<<.*?>>", "", json.loads(line)["answer"])
-        for line in GSM8K.read_text(encoding="utf-8").splitlines()
-    ]
+    lines = (GSM8K_FILES / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [re.sub(r"<<.*?>>", "", json.loads(line)["answer"]) for line in lines]
     found = [list(equations(text)) for text in texts]
     assert sum(map(len, found)) > 0.5 * len(texts)
     assert sum(any(not holds for _, holds in one) for one in found) < 0.005 * len(texts)

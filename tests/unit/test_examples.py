@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from agentark_ray.evaluate.examples import choose_examples, read_examples
-from tests.unit.test_summary import failed, row, write
+from tests.unit.transcripts import failed, row, write
 
 EXAMPLES = [
     row("debate", "q1", "rrr"),

@@ -3,20 +3,24 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from agentark_ray.config import TasksConfig, parse_config
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.distill.tokens import encode_prompt
-from agentark_ray.gold_scores import gold_rows, read_solutions
+from agentark_ray.gold_scores import _local, gold_rows, read_solutions
 from agentark_ray.grading.numeric import INSTRUCTION
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks import aqua, gsm8k, hendrycks_math, metamathqa
 from agentark_ray.tasks.arithmetic import questions
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.requests import write_questions
+from agentark_ray.traces.schema import STORED_QUESTION_SCHEMA
 from agentark_ray.train.gold import GoldReader
 from agentark_ray.types import Message, Split
 
@@ -95,6 +99,40 @@ def test_what_is_too_long_or_empty_is_not_read(reader: GoldReader) -> None:
     asked = chat("", [ask("How many?", INSTRUCTION)])
     assert reader.read(asked, "") is None
     assert reader.read(asked, "7 + 7 = 14.\n" * 20_000) is None
+    prompt, solution = len(encode_prompt(reader._tokenizer, asked, {})), "7 + 7 = 14."
+    tokens = len(reader._tokenizer.encode(solution))
+    for context, read in ((prompt + tokens, True), (prompt + tokens - 1, False), (None, True)):
+        some = GoldReader(reader._model, reader._tokenizer, {})
+        some._context = context
+        assert (some.read(asked, solution) is not None) is read
+
+
+class Marking:
+    """A tokenizer that ends texts with a token, unless it is told not to; keeps what it is told."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.told: list[dict[str, Any]] = []
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        return [*self.inner.encode(text, add_special_tokens=False), *([0] * add_special_tokens)]
+
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+        self.told.append(kwargs)
+        return self.inner.apply_chat_template(*args, **kwargs)
+
+
+def test_no_token_is_added_and_the_template_gets_its_settings(reader: GoldReader) -> None:
+    asked = chat("", [ask("How many?", INSTRUCTION)])
+    marking = Marking(reader._tokenizer)
+    found = GoldReader(reader._model, marking, {"enable_thinking": False}).read(asked, "7.")
+    assert found == reader.read(asked, "7.")
+    assert [told["enable_thinking"] for told in marking.told] == [False]
+
+
+def test_on_cpu_the_weights_are_float32(reader: GoldReader) -> None:
+    assert {weights.dtype for weights in reader._model.parameters()} == {torch.float32}
+    assert not reader._model.training
 
 
 def test_solutions_of_published_records() -> None:
@@ -126,3 +164,28 @@ def test_the_questions_with_the_least_ids_are_read(tmp_path: Path) -> None:
     ids = sorted(question.question_id for question in questions(Split.EVAL, 0, 30, config.seed))
     assert [one["question_id"] for one in found] == ids[:5]
     assert all("\\boxed{" in one["solution"] for one in found)
+
+
+def test_questions_without_a_solution_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        dict.fromkeys(STORED_QUESTION_SCHEMA.names)
+        | {"question_id": name, "solution": solution, "split": "eval"}
+        for name, solution in (("a", "So 1."), ("b", ""), ("c", None), ("d", "So 2."))
+    ]
+    (tmp_path / "questions").mkdir()
+    table = pa.Table.from_pylist(rows, schema=STORED_QUESTION_SCHEMA)
+    pq.write_table(table, tmp_path / "questions" / "eval.parquet")
+    assert [row["question_id"] for row in gold_rows(RunFolder(str(tmp_path)))] == ["a", "d"]
+
+
+def test_a_model_in_a_bucket_is_copied_for_a_while(tmp_path: Path) -> None:
+    student = tmp_path / "run" / "students" / "da"
+    student.mkdir(parents=True)
+    (student / "config.json").write_text("{}")
+    folder = RunFolder(f"file://{tmp_path}/run")
+    with _local(folder, folder.path("students", "da")) as path:
+        copy = Path(path)
+        assert copy != student and (copy / "config.json").read_text() == "{}"
+    assert not copy.exists()
+    with _local(folder, "some/model") as path:
+        assert path == "some/model"

@@ -12,10 +12,8 @@ from aiohttp import web
 from agentark_ray.engine.base import PromptTooLong, RequestRefused
 from agentark_ray.engine.http import EndpointError, HttpEngine
 from agentark_ray.types import Completion, FinishReason, Message, Sampling
+from tests.endpoint import ASKED, KEY, SAMPLING, listening
 
-KEY = "sk-very-secret-42"
-ASKED: list[Message] = [{"role": "user", "content": "2 + 2 = ?"}]
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=16)
 VLLM_TOO_LONG = (
     "This model's maximum context length is 64 tokens. However, you requested 16 output tokens and"
     " your prompt contains at least 65 input tokens, for a total of at least 81 tokens."
@@ -88,16 +86,8 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server()
-    app = web.Application()
-    app.router.add_get("/v1/models", server.models)
-    app.router.add_post("/v1/chat/completions", server.chat)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    yield server
-    await runner.cleanup()
+    async with listening(server.models, server.chat) as server.url:
+        yield server
 
 
 Connect = Callable[..., Awaitable[HttpEngine]]

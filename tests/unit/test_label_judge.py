@@ -23,7 +23,7 @@ from agentark_ray.traces.label_judge import (
     without_middle,
 )
 from agentark_ray.types import Message, ModelRef
-from tests.unit.test_labels import trace
+from tests.unit.labelled import trace
 
 JUDGE = Judge(model=ModelRef(name="m"))
 RIGHT = Judgement(verdict="correct", share=1.0)

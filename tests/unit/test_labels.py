@@ -32,31 +32,8 @@ from agentark_ray.traces.label import failed_label, relabel
 from agentark_ray.traces.label_figures import agreement, count_labels
 from agentark_ray.traces.label_job import Work, label_part, label_row, write_part, write_parts
 from agentark_ray.traces.schema import TRACE_SCHEMA
-from tests.unit.test_summary import failed, row, turn
-
-
-def trace(*rounds: str, roles: str = "", **changes: Any) -> dict[str, Any]:
-    """A trace whose stored verdicts all say incorrect. A round has one answer a word."""
-    turns = [
-        {
-            **turn(agent, round_, "incorrect", f"so the answer is {said}."),
-            "role": roles.split()[agent] if roles else "agent",
-        }
-        for round_, answers in enumerate(rounds)
-        for agent, said in enumerate(answers.split())
-    ]
-    votes = [
-        {"round": r, "answer": "?", "count": 9, "agents": 9, "verdict": "incorrect"}
-        for r in range(len(rounds))
-    ]
-    return row("debate", "q1") | {
-        "turns": turns,
-        "votes": votes,
-        "aliases": [],
-        "final_answer": "?",
-        "verdict": "incorrect",
-        **changes,
-    }
+from tests.unit.labelled import trace
+from tests.unit.transcripts import failed, turn
 
 
 def label(stored: dict[str, Any], aggregate: str = "vote", grader: Grader = NUMERIC) -> Any:

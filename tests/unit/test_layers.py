@@ -32,7 +32,10 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("robustness_config",),
     ("evaluate_config",),
     ("config", "resources"),
-    ("run_folder", "session", "models", "doctor", "debate_rows", "round_tally", "cluster"),
+    (
+        *("run_folder", "session", "models", "doctor", "debate_rows", "round_tally", "cluster"),
+        "lost_nodes",
+    ),
     ("grading", "label_rows", "students"),
     ("tasks", "engine.base"),
     ("debate",),

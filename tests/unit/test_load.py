@@ -2,19 +2,15 @@
 
 import asyncio
 import itertools
-import json
 import math
 import selectors
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from agentark_ray.config import ConfigError
 from agentark_ray.load.figures import TIMEOUT, Targets
-from agentark_ray.load.http import Endpoint, served_models
 from agentark_ray.load.offer import (
     Ask,
     Heard,
@@ -25,11 +21,6 @@ from agentark_ray.load.offer import (
     next_rate,
     offer_load,
 )
-from agentark_ray.types import Message, Sampling
-
-KEY = "sk-very-secret-42"
-ASKED: list[Message] = [{"role": "user", "content": "2 + 2 = ?"}]
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=16)
 
 
 class Jump(selectors.DefaultSelector):
@@ -100,6 +91,8 @@ def test_arrivals_are_poisson_and_seeded() -> None:
     assert times == sorted(times) and times[-1] < 400.0
     assert times == list(arrivals(50.0, 400.0, seed=3))
     assert times != list(arrivals(50.0, 400.0, seed=4))
+    twice = list(arrivals(100.0, 200.0, seed=3))
+    assert [time / 2 for time in times[:9]] != pytest.approx(twice[:9])  # no rate is another one's
 
 
 def test_a_known_latency_is_measured() -> None:
@@ -150,6 +143,21 @@ def test_no_more_under_way_than_allowed_and_the_wait_counts() -> None:
     assert "held back, because 2 were under way" in found["generator"]["note"]
 
 
+def test_all_that_came_while_none_could_be_sent_were_held_back() -> None:
+    """Two are answered after a second; what came meanwhile is held back, and nothing is late."""
+    loop = QuickLoop()
+
+    async def at_the_first_second(item: int, heard: Heard) -> None:
+        await asyncio.sleep(max(0.0, 1.0 - loop.time()))
+        heard.part()
+
+    plan = Plan(rates=(20.0,), seconds=2.0, max_outstanding=2)
+    (found,) = offered(at_the_first_second, plan, loop)
+    times = list(arrivals(20.0, 2.0, plan.seed))
+    assert found["generator"]["held_back"] == sum(time < 1.0 for time in times) - 2 > 5
+    assert found["generator"]["late"] == 0
+
+
 def test_a_generator_that_blocks_is_found_out() -> None:
     """Sending takes it 30 ms, so it sends 33 a second and not 100; the answers take 10 ms."""
     fake, loop = Fake(0.01), QuickLoop()
@@ -189,6 +197,7 @@ def test_what_cannot_be_sent_in_time_is_not_sent() -> None:
     assert len(fake.asked) == found["requests"] - lost < found["requests"]
     assert found["errors"][TIMEOUT] == found["censored"] >= lost + 1  # that one itself
     assert found["generator"]["late"] >= lost
+    assert found["generator"]["lag_ms_max"] <= 300.0  # of those that were sent
 
 
 def test_errors_are_counted_by_kind_and_others_end_the_test() -> None:
@@ -264,6 +273,19 @@ async def test_progress_can_be_shown() -> None:
     await task
     last = live.state()
     assert last is not None and last.text == "at 50/s, 0 under way"
+    assert last.done <= last.total == max(25, last.done)
+
+
+async def test_progress_tells_of_failures() -> None:
+    async def refused(item: int, heard: Heard) -> None:
+        raise RequestFailed("http 429")
+
+    live = Live(refused, itertools.count(), Plan(seconds=0.1, seed=1))
+    found = await live.offer(200.0)
+    state = live.state()
+    assert state is not None and found["requests"] > 20  # that came by chance, 20 were expected
+    assert state.text == f"at 200/s, 0 under way, {found['requests']} failed"
+    assert state.done == state.total == found["requests"]
 
 
 def test_tokens_that_come_at_once_have_no_time_between_them() -> None:
@@ -273,169 +295,3 @@ def test_tokens_that_come_at_once_have_no_time_between_them() -> None:
     heard = Heard()
     heard.whole(5, first=monotonic() - 2.0)
     assert heard.inter_token_s == pytest.approx(0.5, abs=0.01)
-
-
-class Server:
-    """Streams `events` with a pause between them; refuses what has not the key."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.pause_s = 0.0
-        self.done = True
-        self.reply: web.Response | None = None
-        self.requests: list[dict[str, Any]] = []
-        self.models: Any = {"data": [{"id": "student"}, {"id": "debate"}]}
-        self.url = ""
-
-    async def list_models(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return web.json_response({"error": f"bad key, not {KEY}"}, status=401)
-        return web.json_response(self.models)
-
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(await request.json())
-        if self.reply is not None:
-            return self.reply
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        await response.prepare(request)
-        for event in self.events:
-            text = event if isinstance(event, str) else json.dumps(event)
-            await response.write(f": a comment\n\ndata: {text}\n\n".encode())
-            await asyncio.sleep(self.pause_s)
-        if self.done:
-            await response.write(b"data: [DONE]\n\n")
-        return response
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    app = web.Application()
-    app.router.add_get("/v1/models", server.list_models)
-    app.router.add_post("/v1/chat/completions", server.chat)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    yield server
-    await runner.cleanup()
-
-
-def delta(**says: Any) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": says}], "usage": None}
-
-
-USAGE = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
-ROLE = delta(role="assistant", content="")
-
-
-async def ask(server: Server, endpoint: Endpoint | None = None) -> Heard:
-    heard = Heard()
-    async with endpoint or Endpoint(f"{server.url}/", "student", KEY, SAMPLING) as to:
-        await to.ask(ASKED, heard)
-    return heard
-
-
-async def test_a_stream_is_heard_token_by_token(server: Server) -> None:
-    server.events = [ROLE, delta(content="fo"), delta(content="ur"), USAGE]
-    server.pause_s = 0.1
-    began = monotonic()
-    heard = await ask(server)
-    assert heard.tokens == 4  # by usage, in two parts
-    assert heard.first is not None and heard.first - began >= 0.1  # not at the role
-    assert heard.inter_token_s is not None and heard.inter_token_s >= 0.09 / 3
-    (sent,) = server.requests
-    assert sent == {
-        "model": "student",
-        "messages": ASKED,
-        "temperature": 0.7,
-        "top_p": 0.9,
-        "max_tokens": 16,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-
-
-async def test_parts_are_counted_where_there_is_no_usage(server: Server) -> None:
-    server.events = [ROLE, delta(reasoning_content="Hm."), delta(content="four")]
-    endpoint = Endpoint(server.url, "student", KEY, SAMPLING)
-    assert (await ask(server, endpoint)).tokens == 2
-    assert endpoint.without_usage == 1
-
-
-async def test_a_server_that_does_not_stream(server: Server) -> None:
-    server.reply = web.json_response({"choices": [{}], "usage": {"completion_tokens": 7}})
-    heard = await ask(server)
-    assert (heard.tokens, heard.inter_token_s) == (7, None)
-    assert heard.first == heard.last is not None
-
-
-@pytest.mark.parametrize(
-    ("events", "done", "kind"),
-    [
-        ([ROLE, USAGE], True, "empty"),
-        ([delta(content="fo")], False, "cut off"),
-        ([delta(content="fo"), {"error": {"message": "engine died"}}], True, "stream error"),
-        (["{"], True, "malformed"),
-        (["[1]"], True, "malformed"),
-        (['{"choices": "%s"}' % ("x" * 3_000_000)], True, "malformed"),
-    ],
-)
-async def test_streams_that_go_wrong(
-    server: Server, events: list[Any], done: bool, kind: str
-) -> None:
-    server.events, server.done = events, done
-    with pytest.raises(RequestFailed) as failed:
-        await ask(server)
-    assert failed.value.kind == kind
-
-
-@pytest.mark.parametrize(
-    ("status", "text", "kind"),
-    [
-        (429, f"busy, {KEY}", "http 429"),
-        (500, "", "http 500"),
-        (200, "<html>", "malformed"),
-        (200, "{}", "malformed"),
-        (200, "[]", "malformed"),
-    ],
-)
-async def test_answers_that_are_none(server: Server, status: int, text: str, kind: str) -> None:
-    server.reply = web.Response(status=status, text=text, content_type="application/json")
-    with pytest.raises(RequestFailed) as failed:
-        await ask(server)
-    assert failed.value.kind == kind
-    assert KEY not in str(failed.value)
-
-
-async def test_nobody_listens(server: Server) -> None:
-    with pytest.raises(RequestFailed) as failed:
-        await ask(server, Endpoint("http://127.0.0.1:1/v1", "student", KEY, SAMPLING))
-    assert failed.value.kind == "connection"
-
-
-async def test_a_whole_load_over_http(server: Server) -> None:
-    server.events = [ROLE, delta(content="fo"), delta(content="ur"), USAGE]
-    server.pause_s = 0.03
-    async with Endpoint(server.url, "student", KEY, SAMPLING) as endpoint:
-        plan = Plan(rates=(20.0,), seconds=1.0, targets=Targets(ttft_ms=9_000.0))
-        (found,) = await offer_load(endpoint.ask, itertools.repeat(ASKED), plan)
-    assert found["answered"] == len(server.requests) == found["requests"] > 5
-    assert found["good_share"] == 1.0
-    assert found["ttft_ms"]["p50"] >= 30
-    assert found["e2e_ms"]["p50"] >= 90
-
-
-async def test_models_of_a_server(server: Server) -> None:
-    assert await served_models(f"{server.url}/", KEY) == ["student", "debate"]
-    with pytest.raises(ConfigError, match="HTTP 401") as refused:
-        await served_models(server.url, "wrong")
-    with pytest.raises(ConfigError, match="HTTP 401") as refused:
-        await served_models(server.url, None)
-    assert "wrong" not in str(refused.value)
-    with pytest.raises(ConfigError, match=r"127.0.0.1:1/v1/models: "):
-        await served_models("http://127.0.0.1:1/v1", None)
-    server.models = {"models": []}
-    with pytest.raises(ConfigError, match="not a list of models"):
-        await served_models(server.url, KEY)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from agentark_ray.grading.numeric import NUMERIC, equal, extract_answer, parse
 from agentark_ray.types import Verdict
+from tests.unit.real_files import GSM8K_FILES, needs_gsm8k
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,10 @@ def test_hostile_text_costs_little(bomb: str) -> None:
     assert answer is None or equal(answer, answer)
 
 
-GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
-
-
-@pytest.mark.skipif(not GSM8K.is_dir(), reason="needs the GSM8K files in ../shared/data/gsm8k")
+@needs_gsm8k
 @pytest.mark.parametrize(("split", "rows"), [("train", 7473), ("test", 1319)])
 def test_every_gold_answer_of_gsm8k_is_right(split: str, rows: int) -> None:
-    lines = (GSM8K / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (GSM8K_FILES / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == rows
     for line in lines:
         solution = json.loads(line)["answer"]

@@ -5,7 +5,7 @@ import pytest
 from agentark_ray.debate_rows import AgentPath, PathClass, agent_paths, path_class, second_looks
 from agentark_ray.evaluate.metrics import SelfCorrection
 from agentark_ray.evaluate.tally import self_correction
-from tests.unit.test_summary import row, turn
+from tests.unit.transcripts import row, turn
 
 KEPT, FIXED, BROKEN, WRONG, OPEN = PathClass
 

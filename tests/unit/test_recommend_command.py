@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from agentark_ray.cli import app
 from agentark_ray.cli_recommend import FIGURES
 from agentark_ray.distill.recommend import Figures
-from tests.unit.test_summary import failed, row, write
+from tests.unit.transcripts import failed, row, write
 
 
 def recommend(*args: str) -> Result:

@@ -26,8 +26,8 @@ from agentark_ray.evaluate.views import (
     reasons,
 )
 from agentark_ray.page.html import PALETTES
-from tests.unit.reports import Page, render, run, summary_of, without_plotly
-from tests.unit.test_summary import ROWS, failed, row, turn
+from tests.unit.reports import Page, render, run, without_plotly
+from tests.unit.transcripts import ROWS, failed, row, summary_of, turn
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
 CURVE = [{"step": i + 1, "loss": 2.0 - i / 10} for i in range(10)]
@@ -238,3 +238,9 @@ def test_the_terminal_table_tells_the_same(tmp_path: Path) -> None:
 def test_the_page_says_how_a_debate_gets_its_answer(override: str, words: str) -> None:
     config = parse_config({}, [override], "test")
     assert words in answer_rule({"config": config.snapshot()})
+
+
+def test_the_page_tells_what_self_consistency_was_given(tmp_path: Path) -> None:
+    found = {"samples": 7, "measured": {"samples": 7}, "share_of_debate": 0.98}
+    text = Page(render(tmp_path, ROWS, summary={"self_consistency": found})).squeezed
+    assert "votes over 7 answers, as many as a debate was measured to cost; it wrote 98%" in text

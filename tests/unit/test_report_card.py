@@ -15,7 +15,7 @@ from agentark_ray.strategy import DaConfig, RftConfig
 from tests.unit.debates import WRONG, debate, said
 from tests.unit.reports import manifest, render
 from tests.unit.test_card import GOOD, SLIP, stored
-from tests.unit.test_summary import ROWS
+from tests.unit.transcripts import ROWS
 
 DA = DaConfig(type="da", drafts=1)
 

@@ -15,7 +15,7 @@ from agentark_ray.evaluate.report.pack import Packed, pack
 from agentark_ray.evaluate.report.page import told_of_questions
 from agentark_ray.evaluate.report.questions import Listed, Source, list_questions
 from tests.unit.reports import render, unpacked
-from tests.unit.test_summary import failed, row, write
+from tests.unit.transcripts import failed, row, write
 
 TITLES = ["Student", "Debate"]
 SIX = [

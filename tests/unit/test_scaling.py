@@ -7,14 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.scaling import (
-    CpuMeter,
-    Look,
-    extrapolation,
-    middle,
-    quarter,
-    sizes,
-)
+from benchmarks.scaling import middle
+from benchmarks.scaling_paper import extrapolation, quarter, sizes
+from benchmarks.watched import CpuMeter, Look
 
 
 def looks(*files: int) -> list[Look]:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -10,13 +9,13 @@ from agentark_ray.distill.rows import Drop
 from agentark_ray.distill.screen import count_words, fault, other_script, repetition, scripts
 from agentark_ray.similar import words
 from agentark_ray.strategy import CurationConfig
+from tests.unit.real_files import GSM8K_FILES, needs_gsm8k
 
 ENGLISH = "How many apples does Tom have now?"
 CHINESE = "\u6c64\u59c6\u73b0\u5728\u6709\u591a\u5c11\u4e2a\u82f9\u679c\uff1f"
 RUSSIAN = "\u0421\u043a\u043e\u043b\u044c\u043a\u043e \u044f\u0431\u043b\u043e\u043a \u0443 \u0422?"
 CHINESE_SOLUTION = "\u6240\u4ee5\u6c64\u59c6\u73b0\u5728\u6709 $3+4=7$ \u4e2a\u82f9\u679c"
 ENGLISH_SOLUTION = "Tom has three apples and then he buys four more of them, so 3 + 4 = 7."
-GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
 
 def judged(text: str, question: str = ENGLISH, finish: str = "stop", **more: object) -> Drop | None:
@@ -97,9 +96,9 @@ def test_scripts_of_question_and_solution(question: str, text: str, other: bool)
     assert judged(text, question, same_script=False) is not Drop.OTHER_SCRIPT
 
 
-@pytest.mark.skipif(not GSM8K.is_dir(), reason="needs the GSM8K files in ../shared/data/gsm8k")
+@needs_gsm8k
 def test_published_solutions_pass() -> None:
-    path = next(p for p in sorted(GSM8K.glob("*.jsonl")) if "test" in p.name)
+    path = next(p for p in sorted(GSM8K_FILES.glob("*.jsonl")) if "test" in p.name)
     records = [json.loads(line) for line in path.read_text().splitlines()]
     found = Counter(judged(record["answer"], record["question"]) for record in records)
     assert found[None] >= 0.999 * len(records), found

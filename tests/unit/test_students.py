@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from agentark_ray.cli import app
-from agentark_ray.config import Config, ConfigError, parse_config
+from agentark_ray.config import ConfigError, parse_config
 from agentark_ray.model_card import model_card, write_model_card
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import (
@@ -22,30 +22,11 @@ from agentark_ray.students import (
     run_config,
     trained,
 )
+from tests.unit.run_folders import make, run_of
 
 NAMED = parse_config(
     {"evaluate": {"endpoints": {"gpt": {"endpoint": "http://x/v1", "model": "m"}}}}, (), "test"
 )
-TRAINED = {"steps": 12, "first_loss": 2.5, "last_loss": 0.25, "seconds": 3.0}
-
-
-def run_of(tmp_path: Path, *overrides: str) -> RunFolder:
-    """A run folder whose traces are finished."""
-    folder = RunFolder(str(tmp_path / "run"))
-    config = parse_config({}, [f"output={folder.uri}", "distill.seq_len=256", *overrides], "t")
-    folder.open(config, "/models/tiny")
-    folder.finish_stage("generate", {"rows": 7, "failed": 0})
-    return folder
-
-
-def make(folder: RunFolder, name: str, config: Config, parent: str | None = None) -> dict[str, Any]:
-    """A trained student."""
-    record = open_record(folder, config, name, parent)
-    record["traces"] = {"debates": 7, "fingerprint": "f" * 16}
-    record["stages"] = {"dataset": {"kept": 5, "rows": {"solve": 5}}, "train": TRAINED}
-    folder.write_json(record, "students", f"{name}.json")
-    folder.write_text("{}", "students", name, "config.json")
-    return record
 
 
 def cli(*args: str) -> Result:

@@ -14,9 +14,9 @@ from agentark_ray.config import TasksConfig
 from agentark_ray.tasks.base import TaskError, content_id, is_held_out
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.types import Question
+from tests.unit.real_files import GSM8K_FILES, needs_gsm8k
 
 GSM8K = TASKS["gsm8k"]
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
 
 def write(path: Path, *questions: str) -> str:
@@ -181,9 +181,9 @@ def test_a_question_is_in_exactly_one_split(text: str, fraction: float) -> None:
     assert isinstance(is_held_out(question_id, fraction), bool)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real GSM8K files are not here")
+@needs_gsm8k
 def test_published_gsm8k_files_are_read_whole() -> None:
-    train, test = read("train", path=str(SHARED)), read("eval", path=str(SHARED))
+    train, test = read("train", path=str(GSM8K_FILES)), read("eval", path=str(GSM8K_FILES))
     assert (len(train), len(test)) == (7473, 1319)
     assert all(GSM8K.grader.verdict(q.gold, q.gold) == "correct" for q in (*train, *test))
     assert len({q.question_id for q in (*train, *test)}) == 7473 + 1319

@@ -1,13 +1,9 @@
 """Files of records: every format, the split of a folder's files, and errors that name the place."""
 
-import csv
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from agentark_ray.tasks import formats
@@ -16,30 +12,13 @@ from agentark_ray.tasks.files import TEST, VALIDATION, find_files, split_of
 from agentark_ray.tasks.formats import read_records
 from agentark_ray.tasks.text import split_context, split_options, with_context, with_options
 from agentark_ray.tasks.window import GAP, is_windowed, window
+from tests.unit.task_files import put
 
 RECORDS: list[dict[str, Any]] = [
     {"a": 'He said "no",\r\nthen 1,000 more.', "b": "1"},
     {"a": "caf\u00e9\ttab", "b": "x\ny"},
     {"a": "", "b": "\u2028line"},
 ]
-
-
-def put(path: Path, records: Iterable[dict[str, Any]], **dialect: Any) -> str:
-    """Write records in the format of the file's ending."""
-    rows = list(records)
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
-    else:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            delimiter = "\t" if path.suffix == ".tsv" else ","
-            table = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, **dialect)
-            table.writeheader()
-            table.writerows(rows)
-    return str(path)
 
 
 def records(path: str | Path, columns: tuple[str, ...] | None = None) -> list[dict[str, Any]]:

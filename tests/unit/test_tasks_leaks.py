@@ -21,8 +21,8 @@ from agentark_ray.traces.leaks import find_leaks
 from agentark_ray.traces.requests import write_questions
 from agentark_ray.traces.unique import Seen
 from agentark_ray.types import Split
+from tests.unit.real_files import GSM8K_FILES, needs_gsm8k
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 MARTA = (
     "Marta has 12 crates of 8 melons. She sells 5 melons on Monday and gives half of what is left"
     " to her sister Ida, who already has 30 melons of her own. How many melons has Ida now?"
@@ -144,9 +144,9 @@ def test_arithmetic_problems_are_no_leaks_of_each_other() -> None:
     assert EvalIndex(asked("eval", 500)).leaks(asked("train", 5_000)) == []
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real GSM8K files are not here")
+@needs_gsm8k
 def test_published_gsm8k_has_no_leak_and_planted_ones_are_found() -> None:
-    shards = GSM8K.shards(TasksConfig(name="gsm8k", path=str(SHARED)), 0)
+    shards = GSM8K.shards(TasksConfig(name="gsm8k", path=str(GSM8K_FILES)), 0)
     asked: dict[str, list[Asked]] = {
         shard.split: [Asked(q.question_id, q.text, q.gold) for q in GSM8K.read(shard)]
         for shard in shards

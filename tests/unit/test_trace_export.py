@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from agentark_ray.cli import app
 from agentark_ray.traces.export import chat_lines, write_chat
-from tests.unit.test_summary import failed, row, turn, write
+from tests.unit.transcripts import failed, row, turn, write
 
 ROWS = [
     row("debate", "q1", "rwr", "rrw"),

@@ -20,7 +20,7 @@ from agentark_ray.traces.show import (
     find_by_question,
 )
 from agentark_ray.traces.terminal import render_debate
-from tests.unit.test_summary import failed, row, turn, write
+from tests.unit.transcripts import failed, row, turn, write
 
 ROWS = [
     row("debate", "q1", "rrr", stop_reason="unanimous"),

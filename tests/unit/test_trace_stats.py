@@ -19,7 +19,7 @@ from agentark_ray.page.html import packed_plotly
 from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.charts import stats_charts
 from agentark_ray.traces.stats import COLUMNS, Tally, cost, stats, tally
-from tests.unit.test_summary import failed, row, turn, write
+from tests.unit.transcripts import failed, row, turn, write
 
 ROWS = [
     row("debate", "q1", "rrr", stop_reason="unanimous", wall_s=1.0),

@@ -1,71 +1,26 @@
 """roi, retrain-check, checklist and --gate on a run folder; no Ray."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 from agentark_ray.cli import app
-from agentark_ray.config import GatesConfig, parse_config
+from agentark_ray.config import parse_config
 from agentark_ray.evaluate.checklist import checklist
-from agentark_ray.evaluate.summary import summarize
-from agentark_ray.gates_config import DecideBy
 from agentark_ray.monitoring import question_features
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import run_config
-from agentark_ray.traces.schema import QUESTION_SCHEMA
-from tests.unit.test_students import make
-from tests.unit.test_summary import ROWS, write
+from tests.unit.run_folders import evaluated_run, make
 
 PRICES = ("prices.output=10", "prices.prompt=1", "prices.cached=0.5")
-GENERATED = {
-    "rows": 1_500,
-    "failed": 0,
-    "output_tokens": 67_500,
-    "prompt_tokens": 135_000,
-    "cached_tokens": 0,
-    "seconds": 100.0,
-    "actor_seconds": 100.0,
-    "attempts": 1,
-}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A run of 8 training questions, evaluated on 4, whose student beats the debate."""
-    found = RunFolder(str(tmp_path / "run"))
-    config = parse_config({}, [f"output={found.uri}", "tasks.leaks=drop"], "t")
-    found.open(config, "/models/tiny")
-    found.finish_stage("questions", {"train": 8, "eval": 4, "leaks": 2, "duplicates": 0})
-    found.finish_stage("generate", GENERATED)
-    record = make(found, "rsft", run_config(found))
-    record["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    record["stages"] = {name: {"seconds": 9.0, **of} for name, of in record["stages"].items()}
-    found.write_json(record, "students", "rsft.json")
-    rows = [
-        dict.fromkeys(QUESTION_SCHEMA.names) | {"question_id": f"q{i}", "question": "word " * i}
-        for i in range(1, 9)
-    ]
-    Path(found.path("questions")).mkdir()
-    for row in rows:
-        row |= {"gold": "4", "task": "arithmetic", "split": "train"}
-    table = pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA)
-    pq.write_table(table, found.path("questions", "train.parquet"))
-    gates = GatesConfig(decide_by=DecideBy.POINT)
-    answered = Path(found.path("eval", "transcripts"))
-    own = [row for row in ROWS if row["arm"] == "student"]
-    stored = [
-        write(answered / "base", [row for row in ROWS if row not in own]),
-        write(answered / "student", own),
-    ]
-    summary = summarize(stored, gates, train_traces=1_500, seeds=[17])
-    found.write_json(summary, "eval", "summary.json")
-    return found
+    return evaluated_run(tmp_path / "run")
 
 
 def cli(*args: str) -> Result:

@@ -1,31 +1,17 @@
-"""Parts of the report by hand, runs compared, Markdown and JSON, and the command."""
+"""Parts of the report by hand."""
 
-import re
-import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
-from typer.testing import CliRunner, Result
-
-from agentark_ray.cli import app
-from agentark_ray.evaluate.report import cost, markdown, quality, state, timing
-from agentark_ray.evaluate.report.compare import Answers, Comparison, compare
+from agentark_ray.evaluate.report import cost, quality, state, timing
 from agentark_ray.evaluate.report.cost import Return
 from agentark_ray.evaluate.report.parts import DASH, Part, Table, cell, without_empty
 from agentark_ray.evaluate.roi import Forecast, Serving, Work, roi
-from agentark_ray.evaluate.tally import tally
 from agentark_ray.load.figures import Ended, Targets, figures
 from agentark_ray.load.figures import Tally as LoadTally
 from agentark_ray.prices import PricesConfig
-from agentark_ray.run_folder import RunFolder
-from agentark_ray.traces.schema import QUESTION_SCHEMA
-from tests.unit.reports import Page, render, run, summary_of
-from tests.unit.test_summary import ROWS, row, write
-from tests.unit.test_upkeep import folder  # noqa: F401 - a fixture
+from tests.unit.transcripts import ROWS, summary_of
 
 PRICES = PricesConfig(output=10.0, prompt=1.0, cached=0.5)
 
@@ -219,179 +205,3 @@ def test_columns_without_a_figure_are_left_out() -> None:
     found = without_empty(Table(columns=("x", "y", "z"), rows=rows))
     assert found.columns == ["x", "z"]
     assert [[one.text for one in row_] for row_ in found.rows] == [["a", "1"], ["b", DASH]]
-
-
-def answers(folder_: Path, name: str, rows: list[dict[str, Any]], **changes: Any) -> Answers:
-    ids = dict.fromkeys((one["question_id"] for one in rows if one["kind"] == "main"), 1)
-    values = {
-        "name": name,
-        "student": "student",
-        "tallies": tally(write(folder_ / name, rows).to_table().to_pylist()),
-        "contents": ids,
-        "settings": {"seed": "17", "output": name},
-    }
-    return Answers(**(values | changes))
-
-
-def compared(folder_: Path) -> Comparison:
-    """Of q0 to q9 the second run lost two and won one; q10 is new, q9 is another question."""
-    before = [row("student", f"q{i}", "rrrrrwwwww"[i]) for i in range(10)]
-    after = [row("student", f"q{i}", "wwrrrrwwwwr"[i]) for i in range(11)]
-    first = answers(folder_, "first", before)
-    second = answers(folder_, "second", after, settings={"seed": "18", "output": "x", "new": "1"})
-    changed = {**second.contents, "q9": 2}
-    return compare(first, Answers(**{**_fields(second), "contents": changed}), 0.95)
-
-
-def _fields(found: Answers) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in Answers.__dataclass_fields__}
-
-
-def test_two_runs_are_compared_on_their_common_questions(tmp_path: Path) -> None:
-    found = compared(tmp_path)
-    assert (found.common, found.only_first, found.only_second) == (9, 0, 1)
-    assert found.different == ("q9",)
-    assert found.settings == (("new", DASH, "1"), ("seed", "17", "18"))
-    (pair,) = found.arms
-    assert (pair.n, pair.first, pair.second) == (9, 5 / 9, 4 / 9)
-    assert pair.difference == pytest.approx(-1 / 9)
-    assert pair.low < pair.difference < pair.high
-    assert (pair.only_first, pair.only_second, pair.p) == (2, 1, 1.0)
-    assert found.told() == (
-        "second against first: 9 questions in common, and compared; 1 only in second; 1 id with"
-        " another question in each."
-    )
-
-
-def test_runs_without_a_common_question_say_so(tmp_path: Path) -> None:
-    first = answers(tmp_path, "a", [row("student", "q1", "r")])
-    second = answers(tmp_path, "b", [row("student", "q2", "r")])
-    found = compare(first, second, 0.95)
-    assert found.arms == ()
-    assert "0 questions in common, so none can be compared; 1 only in a; 1 only" in found.told()
-
-
-def test_students_of_other_names_are_compared_as_students(tmp_path: Path) -> None:
-    first = answers(tmp_path, "a", [row("student", "q", "r")])
-    second = answers(tmp_path, "b", [row("da", "q", "w")], student="da")
-    (pair,) = compare(first, second, 0.95).arms
-    assert (pair.first_arm, pair.second_arm, pair.difference) == ("student", "da", -1.0)
-
-
-def test_markdown_tells_the_same_and_takes_no_markup(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, ROWS)
-    text = markdown.render([run(summary, "a|b <b>_x_", examples=ROWS)], [])
-    assert text.startswith(r"# a\|b \<b\>\_x\_: Hybridize")
-    assert "| Student | 75.0% (30.1% to 95.4%, n 4) |" in text
-    assert re.search(r"\| Output tokens against the debate \(.*\) \| ✕ fail \| 0.222 \|", text)
-    assert f"**Next step:** {summary['next_steps'][0]}" in text
-    assert "Not measured: `evaluate.robustness" not in text  # the words of the part
-    assert "`evaluate.robustness.questions=N`" in text
-    assert "\n> text of q" in text
-    for line in text.splitlines():
-        if line.startswith("|") and not line.startswith("|---"):
-            assert line.endswith("|")
-    assert markdown.escaped("`a|b` *c* `") == r"a\|b \*c\* "
-
-
-def test_a_comparison_in_markdown(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, ROWS)
-    text = markdown.render([run(summary, "one"), run(summary, "two")], [compared(tmp_path)])
-    assert text.startswith("# Comparison: one and two")
-    assert "9 questions in common" in text
-    assert "| seed | 17 | 18 |" in text
-    assert text.count("Hybridize") == 4  # both in the overview, and the head of each
-
-
-def test_the_page_tells_what_self_consistency_was_given(tmp_path: Path) -> None:
-    found = {"samples": 7, "measured": {"samples": 7}, "share_of_debate": 0.98}
-    text = Page(render(tmp_path, ROWS, summary={"self_consistency": found})).squeezed
-    assert "votes over 7 answers, as many as a debate was measured to cost; it wrote 98%" in text
-
-
-def cli(*args: str) -> Result:
-    return CliRunner().invoke(app, ["report", *args], catch_exceptions=False)
-
-
-@pytest.fixture
-def evaluated(folder: RunFolder) -> RunFolder:  # noqa: F811
-    rows = [dict.fromkeys(QUESTION_SCHEMA.names) | {"question_id": f"q{i}"} for i in (1, 2, 3, 4)]
-    for one in rows:
-        one |= {"question": f"text of {one['question_id']}", "gold": "4", "split": "eval"}
-    table = pa.Table.from_pylist(rows, schema=QUESTION_SCHEMA)
-    pq.write_table(table, folder.path("questions", "eval.parquet"))
-    return folder
-
-
-def test_the_command_writes_three_files(evaluated: RunFolder) -> None:
-    asked = ("--queries-per-day", "1000", "--investment", "4.2")
-    prices = ("prices.output=10", "prices.prompt=1", "prices.cached=0.5")
-    found = cli(evaluated.uri, *asked, *prices)
-    assert found.exit_code == 0, found.output
-    assert "Hybridize" in found.stdout
-    value = evaluated.read_json("report.json")
-    (told,) = value["runs"]
-    assert told["summary"] == evaluated.read_json("eval", "summary.json")
-    assert told["roi"]["break_even"][0]["queries"] == 10_000
-    assert [one["item"] for one in told["checklist"]][:2] == ["Questions", "Contamination"]
-    listed = {one["id"]: one for one in value["questions"]["list"]}
-    arms = [column["arm"] for column in value["questions"]["columns"]]
-    assert sorted(listed) == ["q1", "q2", "q3", "q4"]
-    given = listed["q4"]["answers"][arms.index("debate")]
-    assert given == {"verdict": "failed", "answer": "", "tokens": 30}
-    assert listed["q2"]["answers"][arms.index("student")]["verdict"] == "correct"
-    assert "10,000" in Path(evaluated.path("report.md")).read_text()
-    page = Page(Path(evaluated.path("report.html")).read_text()).squeezed
-    assert "Forecast: 1,000 queries a day" in page
-
-
-def test_formats_and_folder_can_be_chosen(evaluated: RunFolder, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert cli(evaluated.uri, "--format", "md", "--out", str(out)).exit_code == 0
-    assert [path.name for path in out.iterdir()] == ["report.md"]
-    assert not evaluated.exists("report.html")
-
-
-def test_the_command_compares_two_runs(evaluated: RunFolder, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(evaluated.uri, other)
-    found = cli(evaluated.uri, str(other))
-    assert found.exit_code == 0, found.output
-    assert "4 questions in common, and compared; no others." in found.stdout
-    value = evaluated.read_json("comparison.json")
-    assert {one["difference"] for one in value["comparisons"][0]["arms"]} == {0.0}
-    assert [one["name"] for one in value["runs"]] == ["run (run)", "run (other)"]
-    text = Page(Path(evaluated.path("comparison.html")).read_text()).squeezed
-    assert "Comparison of 2 runs" in text
-    assert "All are the same." in text  # settings
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--format", "pdf"], "--format pdf: expected one of html, md, json"),
-        (["--queries-per-day", "5"], "no price: give prices.output="),
-        (["seed=3"], "seed: 17 -> 3"),
-        (["--max-mb", "1"], "--max-mb 1: without questions the page takes 2.1 MB"),
-        (["nowhere"], "nowhere: no evaluated run"),
-    ],
-)
-def test_what_a_user_has_to_mend(evaluated: RunFolder, args: list[str], words: str) -> None:
-    found = cli(evaluated.uri, *args)
-    assert found.exit_code == 2
-    assert words in found.stderr
-    assert not evaluated.exists("report.html")
-
-
-def test_a_summary_of_an_earlier_version_is_named(evaluated: RunFolder) -> None:
-    summary = evaluated.read_json("eval", "summary.json")
-    del summary["next_steps"]
-    evaluated.write_json(summary, "eval", "summary.json")
-    found = cli(evaluated.uri)
-    assert found.exit_code == 2
-    assert "is of an earlier version, without next_steps" in found.stderr
-
-
-def test_run_twice_or_none() -> None:
-    assert "a run is given twice" in cli("a", "a").stderr
-    assert "no RUN" in cli("prices.output=1").stderr
