@@ -2,8 +2,8 @@
 
 `student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, by
 turns; ratios of output tokens a second and of the median time to the first token. `debate`: the
-time of a debate over the sum of its rounds' slowest answers. `hybrid`: its tokens over the debate's
-on the same questions. Servers listen on loopback; the load is bounded by `--concurrency`.
+time of a debate over the sum of its rounds' slowest answers. Servers listen on loopback; the load
+is bounded by `--concurrency`.
 """
 
 import argparse

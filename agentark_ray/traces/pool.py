@@ -36,7 +36,7 @@ def asking_pool(config: Config, refs: Sequence[ModelRef]) -> dict[str, Any]:
     retry_outages(context)
     blocks_in_flight = -(-engine.in_flight // engine.rows_per_block) + 1
     return {
-        "batch_size": None,
+        "batch_size": engine.rows_per_block,  # a whole block: with GPUs Ray Data wants a number
         "batch_format": "pyarrow",
         "compute": ActorPoolStrategy(
             min_size=engine.actors,

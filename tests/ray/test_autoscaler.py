@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MOST = 3  # workers
 WORKER = {"CPU": 3, "GPU": 1}
 IDLE_S = 12
+# Lists, empty here, that the autoscaler wants to find.
+NEEDED = (
+    *("setup_commands", "head_setup_commands", "worker_setup_commands"),
+    "cluster_synced_files",
+)
 
 
 @pytest.fixture
@@ -35,7 +40,8 @@ def cluster(tmp_path: Path, token: Path) -> Iterator[LocalCluster]:
     """A head whose autoscaler may start up to three workers with a GPU, as Ray is told."""
     port = free_port()
     provider = {
-        "type": "fake_multinode",
+        "type": "external",  # of type "fake_multinode", whose defaults Ray's wheel lacks
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "head_node_id": FAKE_HEAD_NODE_ID,
         "gcs_address": f"127.0.0.1:{port}",
         "launch_multiple": True,
@@ -56,6 +62,7 @@ def cluster(tmp_path: Path, token: Path) -> Iterator[LocalCluster]:
             "gpu": worker,
         },
         "head_node_type": "ray.head.default",
+        **{key: [] for key in NEEDED},
     }
     config = tmp_path / "autoscaler.json"
     config.write_text(json.dumps(values))
