@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agentark_ray import session
 from agentark_ray.session import ray_session
 from agentark_ray.traces.generate import verify_traces
 from agentark_ray.traces.read import trace_dataset
-from tests.ray.helpers import actors, config_for, hold
+from tests.ray.helpers import actors, assert_whole, config_for, hold
 
 pytestmark = pytest.mark.timeout(240)
 CPUS = 6  # Ray Data keeps half of them for reading and writing
@@ -51,3 +52,15 @@ def test_one_actor_becomes_two_under_load(
     ids = trace_dataset(folder, "traces").to_table(columns=["debate_id"])["debate_id"].to_pylist()
     assert verify_traces(folder, config, "traces", total)["rows"] == total
     assert len(set(ids)) == len(ids) == total
+
+
+def test_an_engine_may_have_a_gpu(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that Ray only believes in."""
+    local = session._local_resources
+    monkeypatch.setattr(session, "_local_resources", lambda cpus: {**local(cpus), "num_gpus": 1})
+    config = config_for(tmp_path, gsm8k_file(150), "gpus_per_engine=1")
+    with ray_session():
+        _, total = hold(config)
+        assert_whole(config, total)
