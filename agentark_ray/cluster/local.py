@@ -253,17 +253,25 @@ class LocalCluster:
                 start_new_session=True,
             )
         root = psutil.Process(process.pid)
-        deadline = time.monotonic() + START_S
-        while STARTED not in log.read_text(errors="replace"):
-            if process.poll() is not None:
-                return None
-            if time.monotonic() > deadline:
+        up = False
+        try:
+            up = _comes_up(process, log)
+        finally:
+            if not up:  # also at Ctrl-C, which a node in a session of its own does not get
                 for member in family([root]):
                     send(member, "kill")
                 process.wait()
-                return None
-            time.sleep(0.1)
-        return NodeProcess(name=name, pid=process.pid, started=root.create_time())
+        return NodeProcess(name=name, pid=process.pid, started=root.create_time()) if up else None
+
+
+def _comes_up(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait for a node; False if it ended or was not up in time."""
+    deadline = time.monotonic() + START_S
+    while STARTED not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _node_options() -> dict[str, object]:

@@ -1,0 +1,39 @@
+"""`agentark cluster local` without Ray: a program in place of `ray start`."""
+
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agentark_ray.cluster import local
+from agentark_ray.cluster.local import LocalCluster
+
+
+def test_a_node_that_starts_while_one_gives_up_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, which a node in a session of its own does not get."""
+    pids = tmp_path / "pids"
+    program = tmp_path / "ray"
+    program.write_text(
+        f"#!/bin/sh\nsleep 300 &\necho $$ $! > {pids}.tmp\nmv {pids}.tmp {pids}\nwait"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "token")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+
+    def interrupt(seconds: float) -> None:
+        if pids.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(local.time, "sleep", interrupt)
+    cluster = LocalCluster(tmp_path / "cluster")
+    with pytest.raises(KeyboardInterrupt):
+        cluster.up([], dashboard_port=local.free_port())
+    monkeypatch.undo()
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2
+    for pid in started:
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
