@@ -1,7 +1,10 @@
 """The cluster launcher's files and the images, without a cloud."""
 
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -141,9 +144,46 @@ def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
 def test_jobs_are_told_how_far_the_launchers_cluster_grows(name: str) -> None:
-    config = launcher(name)
-    (said,) = re.findall(f"{VARIABLE}='([^']*)'", config["head_start_ray_commands"][-1])
-    types = config["available_node_types"].values()
+    types = launcher(name)["available_node_types"].values()
     workers = [one for one in types if one["resources"].get("GPU")]
     expected = [{"nodes": one["max_workers"], **one["resources"]} for one in workers]
-    assert json.loads(said) == expected
+    assert told(name) == expected
+
+
+def test_jobs_wait_for_own_machines_that_are_still_being_started() -> None:
+    config = launcher("onprem")
+    (said,) = told("onprem")
+    assert said["nodes"] == config["max_workers"] == len(config["provider"]["worker_ips"])
+    assert said.keys() == {"nodes", "CPU", "GPU"}
+
+
+def told(name: str) -> list[Object]:
+    (text,) = re.findall(f"{VARIABLE}='([^']*)'", launcher(name)["head_start_ray_commands"][-1])
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("kind", ["head", "worker"])
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_nodes_do_not_inherit_the_launchers_one_thread(
+    name: str, kind: str, tmp_path: Path
+) -> None:
+    """Run as Ray's launcher does it, with another program as `ray`."""
+    ray = tmp_path / "ray"
+    ray.write_text('#!/bin/sh\necho "$1 ${OMP_NUM_THREADS-unset} $RAY_AUTH_MODE"\n')
+    ray.chmod(0o755)
+    command = launcher(name)[f"{kind}_start_ray_commands"][-1]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_HEAD_IP": "10.0.0.1"}
+    wrapped = f"export OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore && ({command})"
+    done = subprocess.run(
+        ["bash", "-c", wrapped], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "start unset token\n"
+
+
+def test_disks_of_google_cloud_are_of_a_type_that_the_machines_take() -> None:
+    """G2 machines take no pd-standard, which is the API's own choice."""
+    config = launcher("gcp")
+    zone = config["provider"]["availability_zone"]
+    for node in config["available_node_types"].values():
+        for disk in node["node_config"]["disks"]:
+            assert disk["initializeParams"]["diskType"] == f"zones/{zone}/diskTypes/pd-balanced"

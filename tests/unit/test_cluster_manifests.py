@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,28 @@ def test_groups_scale_and_the_head_takes_no_work(folder: Path) -> None:
             assert group["template"]["spec"]["automountServiceAccountToken"] is False
 
 
+@pytest.mark.parametrize("folder", OVERLAYS, ids=shown)
+def test_objects_of_ray_fit_into_shared_memory(folder: Path) -> None:
+    """Else Ray says nothing and keeps them on disk, in /tmp."""
+    for one in render(folder):
+        if (spec := ray_spec(one)) is None:
+            continue
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+            pod = group["template"]["spec"]
+            limit = pod["containers"][0]["resources"]["limits"]["memory"]
+            mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
+            (shm,) = (v["emptyDir"] for v in pod["volumes"] if v["name"] == mounts["/dev/shm"])
+            assert shm["medium"] == "Memory"
+            store = int(group["rayStartParams"]["object-store-memory"])
+            assert store < gibibytes(shm["sizeLimit"]) <= gibibytes(limit) / 3
+
+
+def gibibytes(text: str) -> int:
+    """In bytes."""
+    assert text.endswith("Gi"), text
+    return int(text.removesuffix("Gi")) * 2**30
+
+
 def test_the_large_size_has_64_gpus_and_the_small_one_three() -> None:
     def gpus(folder: Path) -> int:
         (cluster,) = (one for one in render(folder) if one["kind"] == "RayCluster")
@@ -241,6 +264,26 @@ def test_the_service_is_this_projects_application() -> None:
         "containers"
     ][0]
     assert settings.keys.required and settings.keys.env in {v["name"] for v in container["env"]}
+
+
+@pytest.mark.parametrize("down", ["none", "node", "proxy"])
+def test_a_worker_of_the_service_is_ready_if_node_and_proxy_answer(
+    down: str, tmp_path: Path
+) -> None:
+    """KubeRay asks the proxy itself only where a pod has no readinessProbe of its own."""
+    (service,) = (one for one in render(KUBERAY / "serve") if one["kind"] == "RayService")
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    probe = group["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["failureThreshold"] == 1
+    wget = tmp_path / "wget"
+    refused = {"none": "no", "node": ":52365/api/local_raylet_healthz", "proxy": ":8000/-/healthz"}
+    wget.write_text(f'#!/bin/sh\ncase "$*" in *{refused[down]}) exit 4;; *) echo success;; esac\n')
+    wget.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(probe["exec"]["command"], env=env, capture_output=True, check=False)
+    assert (done.returncode == 0) == (down == "none")
+    for name in ("cpu", "gpu"):
+        assert " wget" in (ROOT / f"cluster/docker/{name}.Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("folder", [f for f in OVERLAYS if f.name != "serve"], ids=shown)
