@@ -45,14 +45,8 @@ class Jobs:
         self.address = address
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.ERROR)
-        try:
+        with self._refusals():
             self._client = JobSubmissionClient(address)
-        except (ConnectionError, requests.ConnectionError):
-            raise ConfigError(f"{address}: no Ray job API answers there") from None
-        except AuthenticationError:
-            raise ConfigError(f"{address}: refuses the token of {token_file()}") from None
-        except RuntimeError as error:
-            raise ConfigError(f"{address}: {_first_line(error)}") from None
 
     def submit(self, job: Submission, name: str | None) -> str:
         """Send files and command; returns the job's id."""
@@ -71,13 +65,14 @@ class Jobs:
 
     def all(self) -> list[JobDetails]:
         """Jobs that were submitted, the last one first."""
-        there = [job for job in self._client.list_jobs() if job.submission_id]
+        with self._refusals():
+            there = [job for job in self._client.list_jobs() if job.submission_id]
         return sorted(there, key=lambda job: job.start_time or 0, reverse=True)
 
     def logs(self, job: str) -> str:
         """All that a job has written so far."""
-        self.details(job)
-        return self._client.get_job_logs(job)
+        with self._refusals(job):
+            return self._client.get_job_logs(job)
 
     def follow(self, job: str, show: Callable[[str], object]) -> JobDetails:
         """Show what a job writes until it ends; a head that restarts in between is waited for."""
@@ -117,15 +112,20 @@ class Jobs:
         return found
 
     @contextmanager
-    def _refusals(self, job: str) -> Iterator[None]:
+    def _refusals(self, job: str | None = None) -> Iterator[None]:
         """What the API refuses, as an error of the user's."""
+        what = f"{job} at {self.address}" if job else self.address
         try:
             yield
+        except (ConnectionError, requests.ConnectionError, requests.Timeout):
+            raise ConfigError(f"{what}: no Ray job API answers there") from None
+        except AuthenticationError:
+            raise ConfigError(f"{what}: refuses the token of {token_file()}") from None
         except (RuntimeError, ValueError) as error:
             words = _first_line(error)
-            if "404" in words:
+            if job and words.startswith("Request failed with status code 404"):
                 words = "no such job"
-            raise ConfigError(f"{job} at {self.address}: {words}") from None
+            raise ConfigError(f"{what}: {words}") from None
 
 
 def _first_line(error: Exception) -> str:
