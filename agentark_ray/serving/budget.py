@@ -28,21 +28,27 @@ class Budget:
 
     A request is let in while any tokens are left; what it used is taken afterwards, so one request
     can overdraw the budget and the next ones wait until that is filled up again.
+
+    The replicas of the ingress do not tell each other. Proxies spread requests evenly over them, so
+    what one replica sees counts as often as there are replicas.
     """
 
     def __init__(self, requests_per_minute: float, tokens_per_minute: float, now_s: float) -> None:
         self._requests = Bucket(requests_per_minute, requests_per_minute, now_s)
         self._tokens = Bucket(tokens_per_minute, tokens_per_minute, now_s)
+        self._replicas = 1
 
-    def enter(self, now_s: float) -> float:
+    def enter(self, now_s: float, replicas: int = 1) -> float:
         """0, and the request counts; or the seconds after which to ask again."""
+        self._replicas = replicas
         self._requests.refill(now_s)
         self._tokens.refill(now_s)
-        wait = max(self._requests.wait_s(1), self._tokens.wait_s(1))
+        cost = min(replicas, self._requests.size)  # a small budget is one request, not none
+        wait = max(self._requests.wait_s(cost), self._tokens.wait_s(1))
         if not wait:
-            self._requests.left -= 1
+            self._requests.left -= cost
         return wait
 
     def spend(self, tokens: int) -> None:
         """Take what a request used."""
-        self._tokens.left -= tokens
+        self._tokens.left -= tokens * self._replicas

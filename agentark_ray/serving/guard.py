@@ -5,7 +5,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import HTTPException
@@ -16,7 +16,7 @@ from agentark_ray.serving.budget import Budget
 from agentark_ray.serving.events import ID_PREFIX, error_body
 from agentark_ray.serving.keys import ApiKey, find
 
-OPEN = ("/health", "/compare", "/compare.css", "/compare.js")  # without a key
+OPEN = ("/health", "/ready", "/compare", "/compare.css", "/compare.js")  # without a key
 ANYBODY = "anybody"  # the name of a user without a key, where no keys are asked for
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -42,11 +42,15 @@ class Guard:
         app: what is guarded.
         keys: who may ask; none means everybody.
         body_bytes: of a request at most.
-        replicas: of the ingress at most; each gives out its part of a key's budget.
+        replicas: says how many of the ingress run; a key's budget is for all.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: Sequence[ApiKey], body_bytes: int, replicas: int = 1
+        self,
+        app: ASGIApp,
+        keys: Sequence[ApiKey],
+        body_bytes: int,
+        replicas: Callable[[], int],
     ) -> None:
         self._app = app
         self._keys = tuple(keys)
@@ -92,7 +96,7 @@ class Guard:
         if scope["method"] != "POST":
             return None
         budget = self._budget(owner)
-        wait = budget.enter(time.monotonic())
+        wait = budget.enter(time.monotonic(), self._replicas())
         if wait:
             return (
                 429,
@@ -106,9 +110,7 @@ class Guard:
     def _budget(self, owner: ApiKey) -> Budget:
         if owner.name not in self._budgets:
             self._budgets[owner.name] = Budget(
-                max(1.0, owner.requests_per_minute / self._replicas),
-                max(1.0, owner.tokens_per_minute / self._replicas),
-                time.monotonic(),
+                owner.requests_per_minute, owner.tokens_per_minute, time.monotonic()
             )
         return self._budgets[owner.name]
 

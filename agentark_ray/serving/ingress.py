@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
@@ -36,6 +37,7 @@ from agentark_ray.serving.requests import (
     check_limits,
 )
 from agentark_ray.serving.rollout import choose, fallbacks, is_shadowed
+from agentark_ray.serving.watch import RETRY_S, WATCH, running_ingresses
 from agentark_ray.tasks.registry import TASKS
 
 LOGGER = logging.getLogger("ray.serve")
@@ -91,6 +93,7 @@ class Ingress:
         self._recorder = recorder
         self._ledger = Ledger(recorder, student, settings.log_prompts)
         self._shadow = Shadow(self._grader, self._ledger)
+        WATCH.start(serve.get_replica_context().app_name, settings.pools)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Another rollout, while requests are answered."""
@@ -118,6 +121,14 @@ class Ingress:
     async def health(self) -> dict[str, str]:
         """That requests are taken."""
         return {"status": "ok"}
+
+    async def ready(self) -> dict[str, str]:
+        """That every model can answer; one that is scaled to zero can."""
+        if down := [model for model in self._settings.models if WATCH.is_down(model)]:
+            raise Refused(
+                503, f"without a running replica: {', '.join(down)}", retry_after_s=RETRY_S
+            )
+        return {"status": "ready"}
 
     async def recent(self) -> dict[str, Any]:
         """Figures of the latest requests, and the rollout."""
@@ -200,7 +211,7 @@ class Ingress:
         *tries, last = (arm, *fallbacks(rollout, arm, served))
         for name in (*tries, last):
             try:
-                reply = await self._arms[name].answer(body, state.request_id)
+                reply = await self._try(name, name == last, body, state.request_id)
             except Refused as refused:
                 if refused.status < 500 or name == last:
                     raise
@@ -211,6 +222,14 @@ class Ingress:
                 self._shadow.follow(body, reply, self._arms[rollout.shadow.arm])
             return reply
         raise AssertionError("unreachable: the last arm answers or raises")
+
+    async def _try(self, name: str, last: bool, body: AnyRequest, request_id: str) -> Reply:
+        """The last arm is waited for, also while a replica of it starts."""
+        if last:
+            return await self._arms[name].answer(body, request_id)
+        if WATCH.is_down(name):
+            raise Refused(503, f"{name} has no running replica", retry_after_s=RETRY_S)
+        return await WATCH.unless_gone(name, self._arms[name].answer(body, request_id))
 
 
 def _card(name: str) -> dict[str, Any]:
@@ -228,6 +247,7 @@ ENDPOINTS = {
     "chat": lambda app: app.post("/v1/chat/completions"),
     "completions": lambda app: app.post("/v1/completions"),
     "health": lambda app: app.get("/health"),
+    "ready": lambda app: app.get("/ready"),
     "recent": lambda app: app.get("/v1/agentark/recent"),
     "agreement": lambda app: app.post("/v1/agentark/agreement"),
     "compare": lambda app: app.get("/compare", include_in_schema=False),
@@ -246,7 +266,7 @@ def ingress_class(settings: ServeConfig, keys: Sequence[ApiKey]) -> type:
         Guard,
         keys=list(keys),
         body_bytes=settings.limits.body_bytes,
-        replicas=settings.pools.ingress.max_replicas,
+        replicas=running_ingresses,
     )
     return make_fastapi_ingress(Ingress, endpoint_map=ENDPOINTS, app=app)
 

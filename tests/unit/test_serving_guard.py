@@ -12,7 +12,9 @@ from agentark_ray.serving.keys import ApiKey, hash_of
 KEY = "ak-" + "k" * 40
 
 
-def client(requests: int = 100, tokens: int = 100, keys: bool = True) -> TestClient:
+def client(
+    requests: int = 100, tokens: int = 100, keys: bool = True, replicas: int = 1
+) -> TestClient:
     app = FastAPI()
 
     @app.post("/v1/chat/completions")
@@ -31,7 +33,9 @@ def client(requests: int = 100, tokens: int = 100, keys: bool = True) -> TestCli
         requests_per_minute=requests,
         tokens_per_minute=tokens,
     )
-    app.add_middleware(Guard, keys=[key] if keys else [], body_bytes=1000)
+    app.add_middleware(
+        Guard, keys=[key] if keys else [], body_bytes=1000, replicas=lambda: replicas
+    )
     return TestClient(app, headers={"authorization": f"Bearer {KEY}"})
 
 
@@ -64,6 +68,12 @@ def test_tokens_that_were_used_are_waited_for() -> None:
     found = post(http)
     assert found.status_code == 429
     assert 55 <= int(found.headers["retry-after"]) <= 61
+
+
+@pytest.mark.parametrize(("replicas", "let_in"), [(1, 6), (2, 3), (4, 1), (12, 1)])
+def test_a_replica_gives_out_its_part_of_a_budget(replicas: int, let_in: int) -> None:
+    http = client(requests=6, replicas=replicas)
+    assert [post(http).status_code for _ in range(7)] == [200] * let_in + [429] * (7 - let_in)
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "٣"])

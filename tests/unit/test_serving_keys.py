@@ -120,3 +120,11 @@ def test_who_answers_when_an_arm_fails() -> None:
 def test_weights_add_up() -> None:
     with pytest.raises(ValueError, match=r"add up to 0\.9, expected 1"):
         rollout(weights={"student": 0.9})
+
+
+def test_tokens_here_stand_for_those_of_all_replicas() -> None:
+    budget = Budget(100, 60, now_s=0.0)
+    assert budget.enter(0.0, replicas=3) == 0
+    budget.spend(30)
+    assert budget.enter(0.0, replicas=3) == pytest.approx(31)
+    assert budget.enter(31.0, replicas=1) == 0
