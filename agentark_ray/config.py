@@ -41,7 +41,8 @@ class Config(Section):
     output: Annotated[str, Field(min_length=1, json_schema_extra=OPERATIONAL)] = "runs/run"
     """The run folder."""
     model: Annotated[str, Field(min_length=1)] = "tiny"
-    """`tiny` (shipped with the package), a local folder, or a Hugging Face id."""
+    """`tiny` (shipped with the package), a local folder, the URI of one in an object store, or a
+    Hugging Face id."""
     gpus_per_engine: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 0
     """GPUs of one engine (tensor parallel) and, if not 0, one GPU for each training worker;
     `engine.models` says where models differ."""

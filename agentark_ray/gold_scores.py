@@ -6,17 +6,15 @@ prompt of an arm that answers alone.
 
 import heapq
 import math
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
-from pyarrow import fs
 
 from agentark_ray.config import Config
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.engine.settings import gpus_of, settings_of
+from agentark_ray.models import local_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import TASK_RETRIES, remote
 from agentark_ray.tasks.registry import TASKS
@@ -42,7 +40,7 @@ def gold_perplexity(
 ) -> dict[str, dict[str, Any]]:
     """Arm -> figures of its model; empty if the questions have no solutions.
 
-    `models` has the folder, possibly within the run, or Hugging Face id of every arm's model. Each
+    `models` has the folder, URI or Hugging Face id of every arm's model. Each
     is read in a task of the cluster, one after the other.
     """
     rows: Any = remote(gold_rows, folder)
@@ -50,7 +48,7 @@ def gold_perplexity(
     for arm, model in models.items() if rows else ():
         gpus = gpus_of(config, ModelRef(name=model))
         task: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TASK_RETRIES)(_read)
-        found[arm] = ray.get(task.remote(folder, config, model, gpus, rows))
+        found[arm] = ray.get(task.remote(config, model, gpus, rows))
     return found
 
 
@@ -65,13 +63,12 @@ def gold_rows(folder: RunFolder, limit: int = SOLUTIONS) -> list[Row]:
     return heapq.nsmallest(limit, with_one, key=lambda row: row["question_id"])
 
 
-def _read(
-    folder: RunFolder, config: Config, model: str, gpus: int, rows: Sequence[Row]
-) -> dict[str, Any]:
+def _read(config: Config, model: str, gpus: int, rows: Sequence[Row]) -> dict[str, Any]:
     engine = settings_of(config, ModelRef(name=model))
-    with _local(folder, model) as path:
-        reader = GoldReader.load(path, engine.chat_template_kwargs, gpus, engine.trust_remote_code)
-        return read_solutions(reader, rows)
+    reader = GoldReader.load(
+        local_model(model), engine.chat_template_kwargs, gpus, engine.trust_remote_code
+    )
+    return read_solutions(reader, rows)
 
 
 def read_solutions(reader: Reader, rows: Sequence[Row]) -> dict[str, Any]:
@@ -93,15 +90,3 @@ def read_solutions(reader: Reader, rows: Sequence[Row]) -> dict[str, Any]:
         "nll": nll,
         "perplexity": None if nll is None else math.exp(nll),
     }
-
-
-@contextmanager
-def _local(folder: RunFolder, model: str) -> Iterator[str]:
-    """The model on this machine's disk; one in a run folder elsewhere is copied for a while."""
-    if "://" not in model:
-        yield model
-        return
-    inside = model.removeprefix(f"{folder.uri}/")
-    with tempfile.TemporaryDirectory() as local:
-        fs.copy_files(folder.inner(inside), local, source_filesystem=folder.filesystem)
-        yield local

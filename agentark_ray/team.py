@@ -19,7 +19,7 @@ class AgentConfig(Section):
     """One agent. What is null is as for the whole debate."""
 
     model: Annotated[str, Field(min_length=1)] | None = None
-    """`tiny`, a folder or a Hugging Face id; at an endpoint, the name it serves."""
+    """`tiny`, a folder, a URI or a Hugging Face id; at an endpoint, the name it serves."""
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """An OpenAI-compatible server, e.g. http://host:8000/v1, instead of an engine of the run."""
     api_key_env: Annotated[str, Field(min_length=1)] | None = None

@@ -101,7 +101,7 @@ class Sampling:
 class ModelRef:
     """A model that speaks: an engine of the run, or an endpoint's."""
 
-    name: str  # a folder or a Hugging Face id; at an endpoint, the name it serves
+    name: str  # a folder, URI or Hugging Face id; at an endpoint, the name it serves
     endpoint: str | None = None  # base URL of an OpenAI-compatible server
     api_key_env: str | None = None
 

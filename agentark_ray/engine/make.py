@@ -23,12 +23,12 @@ from agentark_ray.engine.settings import (
     settings_of,
 )
 from agentark_ray.engine.vllm import VllmEngine
-from agentark_ray.models import resolve_model
+from agentark_ray.models import local_model, resolve_model
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
 
 def local_models(config: Config, model: str) -> dict[str, str]:
-    """Name -> folder or Hugging Face id of every model of a debate that the run itself loads.
+    """Name -> folder, URI or Hugging Face id of every model of a debate that the run itself loads.
 
     Raises:
         ConfigError: a model's folder is not there or not whole.
@@ -72,7 +72,7 @@ def make_rollout_engine(config: Config, model: str) -> RolloutEngine:
 def _vllm_settings(config: Config, ref: ModelRef) -> dict[str, Any]:
     engine = settings_of(config, ref)
     return {
-        "model": resolve_model(ref.name),
+        "model": local_model(resolve_model(ref.name)),
         "seed": config.seed,
         "max_model_len": engine.max_model_len,
         "tensor_parallel": gpus_of(config, ref),

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from agentark_ray.config import Config, ConfigError
+from agentark_ray.models import local_model
 from agentark_ray.train.memory import MemoryEstimate, estimate_memory, model_shape
 
 
@@ -19,7 +20,7 @@ def expected_memory(config: Config, model: str) -> MemoryEstimate:
     if lora and lora.base_bits and not find_spec("bitsandbytes"):
         raise ConfigError("train.lora.base_bits=4 needs the package bitsandbytes, which is missing")
     trust = config.engine.trust_remote_code
-    found = AutoConfig.from_pretrained(model, trust_remote_code=trust)
+    found = AutoConfig.from_pretrained(local_model(model, weights=False), trust_remote_code=trust)
     check_exportable(found)
     shape = model_shape(found, config.train, trust)
     return estimate_memory(shape, config.train, config.distill.seq_len)

@@ -31,6 +31,7 @@ from agentark_ray.distill.screen import count_words
 from agentark_ray.distill.solutions import Likeness, step_likeness
 from agentark_ray.distill.tokens import IGNORE, Example, encode
 from agentark_ray.label_rows import labelled_dataset
+from agentark_ray.models import local_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import remote
 from agentark_ray.similar import words
@@ -139,10 +140,11 @@ def without_prompts(block: pa.Table) -> pa.Table:
 
 
 def load_tokenizer(config: Config, model: str) -> Any:
-    """The tokenizer of a folder or Hugging Face id."""
+    """The tokenizer of a folder, URI or Hugging Face id."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model, trust_remote_code=config.engine.trust_remote_code)
+    local, trust = local_model(model, weights=False), config.engine.trust_remote_code
+    return AutoTokenizer.from_pretrained(local, trust_remote_code=trust)
 
 
 def pack_block(block: pa.Table, seq_len: int, pad_id: int) -> pa.Table:

@@ -28,7 +28,7 @@ class TrainJob:
 
     folder: RunFolder
     config: Config
-    model: str  # resolved folder or Hugging Face id to start from
+    model: str  # resolved folder, URI or Hugging Face id to start from
     objective: "Callable[[TrainJob], Objective]"
     name: str  # of what is trained, unique in the run: checkpoints/NAME
     data: str  # what is learned from, as a path in the run folder

@@ -12,19 +12,18 @@ D projection.
 
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pyarrow import fs
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from agentark_ray.config import Config
 from agentark_ray.distill.step_tokens import StepTokens, encode_steps
+from agentark_ray.models import local_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.types import Message
 
@@ -191,11 +190,10 @@ def load_scorer(
     """The process reward model in the folder `model` of a run, wherever that is stored.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, ConfigError: there is none.
     """
-    with tempfile.TemporaryDirectory() as local:
-        fs.copy_files(folder.inner(model), local, source_filesystem=folder.filesystem)
-        return StepScorer.load(local, device, config.engine.trust_remote_code)
+    local = local_model(folder.path(model))
+    return StepScorer.load(local, device, config.engine.trust_remote_code)
 
 
 def _with_tied(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

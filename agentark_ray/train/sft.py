@@ -9,6 +9,7 @@ import torch.distributed
 
 from agentark_ray.distill.packing import PackedRow
 from agentark_ray.distill.tokens import IGNORE
+from agentark_ray.models import local_model
 from agentark_ray.train.dataset import PackedRows, epoch_order, load_tokenizer
 from agentark_ray.train.losses import token_loss_sum
 from agentark_ray.train.objective import Batch, Sums, TrainJob
@@ -79,7 +80,7 @@ def load_model(job: TrainJob) -> torch.nn.Module:
     """The causal language model that a job starts from."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(job.model, **job.model_settings())
+    return AutoModelForCausalLM.from_pretrained(local_model(job.model), **job.model_settings())
 
 
 def save_model_config(job: TrainJob, folder: str) -> None:
@@ -87,7 +88,8 @@ def save_model_config(job: TrainJob, folder: str) -> None:
     from transformers import AutoConfig, GenerationConfig
 
     trust = job.config.engine.trust_remote_code
-    config = AutoConfig.from_pretrained(job.model, trust_remote_code=trust)
+    local = local_model(job.model, weights=False)
+    config = AutoConfig.from_pretrained(local, trust_remote_code=trust)
     config.dtype = job.dtype
     config.save_pretrained(folder)
     GenerationConfig.from_model_config(config).save_pretrained(folder)

@@ -149,7 +149,7 @@ def test_model_names(tmp_path: Path) -> None:
     assert resolve_model("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
     with pytest.raises(ConfigError, match="no such folder"):
         resolve_model(str(tmp_path / "missing"))
-    with pytest.raises(ConfigError, match="expected tiny, a folder, or owner/name"):
+    with pytest.raises(ConfigError, match="expected tiny, a folder, a URI, or owner/name"):
         resolve_model("gpt")
 
 

@@ -13,7 +13,7 @@ import torch
 from agentark_ray.config import TasksConfig, parse_config
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.distill.tokens import encode_prompt
-from agentark_ray.gold_scores import _local, gold_rows, read_solutions
+from agentark_ray.gold_scores import gold_rows, read_solutions
 from agentark_ray.grading.numeric import INSTRUCTION
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.tasks import aqua, gsm8k, hendrycks_math, metamathqa
@@ -176,16 +176,3 @@ def test_questions_without_a_solution_are_left_out(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(rows, schema=STORED_QUESTION_SCHEMA)
     pq.write_table(table, tmp_path / "questions" / "eval.parquet")
     assert [row["question_id"] for row in gold_rows(RunFolder(str(tmp_path)))] == ["a", "d"]
-
-
-def test_a_model_in_a_bucket_is_copied_for_a_while(tmp_path: Path) -> None:
-    student = tmp_path / "run" / "students" / "da"
-    student.mkdir(parents=True)
-    (student / "config.json").write_text("{}")
-    folder = RunFolder(f"file://{tmp_path}/run")
-    with _local(folder, folder.path("students", "da")) as path:
-        copy = Path(path)
-        assert copy != student and (copy / "config.json").read_text() == "{}"
-    assert not copy.exists()
-    with _local(folder, "some/model") as path:
-        assert path == "some/model"
