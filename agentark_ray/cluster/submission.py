@@ -27,6 +27,8 @@ EXCLUDES = (
     ".env",
     "*.pem",
     "*.key",
+    "*.token",
+    "keys.json*",
 )
 # Seconds between SIGTERM and SIGKILL: a stage that is told to stop leaves its folder resumable.
 STOP_S = 60

@@ -1,7 +1,7 @@
 """Reads cluster/: Kubernetes objects, kustomizations, and their overlays as kustomize renders them.
 
-Of kustomize only what this project uses: resources, components, namespace and JSON patches whose
-operation is `replace`.
+Of kustomize only what this project uses: resources, components, namespace, images and JSON patches
+whose operation is `replace`.
 """
 
 import copy
@@ -45,7 +45,7 @@ def render(folder: Path) -> list[Object]:
         AssertionError: it uses what is not known here, or a path of a patch is not there.
     """
     (spec,) = objects(folder / "kustomization.yaml")
-    known = {"apiVersion", "kind", "namespace", "resources", "components", "patches"}
+    known = {"apiVersion", "kind", "namespace", "resources", "components", "images", "patches"}
     assert spec.keys() <= known, f"{folder}: {spec.keys() - known}"
     found: list[Object] = []
     for name in spec.get("resources", []):
@@ -58,11 +58,26 @@ def render(folder: Path) -> list[Object]:
             _patch(found, patch)
     for patch in spec.get("patches", []):
         _patch(found, patch)
+    for image in spec.get("images", []):
+        _rename(found, image)
     if "namespace" in spec:
         for one in found:
             if one["kind"] != "Namespace":
                 one["metadata"]["namespace"] = spec["namespace"]
     return found
+
+
+def _rename(value: Any, image: Object) -> None:
+    """Gives an image of containers, at any depth, its new name and version."""
+    if isinstance(value, list):
+        for one in value:
+            _rename(one, image)
+    elif isinstance(value, dict):
+        for container in value.get("containers", []):
+            if container["image"].rpartition(":")[0] == image["name"]:
+                container["image"] = f"{image['newName']}:{image['newTag']}"
+        for one in value.values():
+            _rename(one, image)
 
 
 def _patch(found: list[Object], patch: Object) -> None:

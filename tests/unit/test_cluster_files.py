@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler._private.util import hash_runtime_conf, prepare_config, validate_config
 
+from agentark_ray.cluster.submission import EXCLUDES
 from agentark_ray.resources import VARIABLE
 from tests.unit.manifests import (
     CLUSTER,
@@ -66,8 +67,26 @@ def test_a_head_without_work_and_workers_that_come_and_go(name: str) -> None:
 
 @pytest.mark.parametrize("name", LAUNCHER)
 def test_no_secret_travels_with_the_project(name: str) -> None:
-    excluded = launcher(name)["rsync_exclude"]
-    assert {".env", "*.pem", "*.key", "runs/**"} <= set(excluded)
+    secrets = {".env", "*.pem", "*.key", "*.token", "keys.json*"}
+    assert secrets <= set(launcher(name)["rsync_exclude"])
+    assert secrets <= set(EXCLUDES)
+    assert secrets <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert {f"**/{one}" for one in secrets} <= set(
+        (ROOT / ".dockerignore").read_text().splitlines()
+    )
+
+
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_the_launcher_copies_the_code_and_reads_nothing_else(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray reads every file of what is mounted, excluded or not, and stops at a dangling link."""
+    mounts = launcher(name)["file_mounts"]
+    package = {"agentark_ray", "pyproject.toml", "README.md", "LICENSE"}
+    assert set(mounts.values()) == package | {"jobs", "serve", "cluster", "requirements"}
+    assert all(there == f"~/agentark/{here}" for there, here in mounts.items())
+    monkeypatch.chdir(ROOT)
+    assert all(hash_runtime_conf(mounts, [], name))
 
 
 def test_a_wrong_key_in_a_launcher_file_is_found() -> None:
@@ -103,14 +122,14 @@ def test_the_manifests_images_are_those_that_the_dockerfiles_build() -> None:
         for match in re.finditer(r"-t (\S+)", path.read_text())
     }
     used = {
-        container["image"]
+        container["image"].removeprefix("YOUR-REGISTRY/")
         for kind in KINDS
         for one in render(KUBERAY / kind)
         if (spec := ray_spec(one))
         for _, pod in pods(spec)
         for container in pod["spec"]["containers"]
     }
-    assert used <= built
+    assert used <= built and len(used) == 1
 
 
 def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:

@@ -20,6 +20,7 @@ from agentark_ray.config import load_config
 from agentark_ray.resources import VARIABLE
 from agentark_ray.serving.config import parse_serve_config
 from tests.unit.manifests import (
+    KINDS,
     KUBERAY,
     OVERLAYS,
     ROOT,
@@ -87,6 +88,14 @@ def strict(value: Any) -> Any:
     if value.get("type") == "object" and "properties" in value:
         closed.setdefault("additionalProperties", False)
     return closed
+
+
+def test_all_may_be_in_one_namespace() -> None:
+    """KubeRay names a head's Kubernetes service by the object: two of a name would share one."""
+    names = [
+        one["metadata"]["name"] for kind in KINDS for one in render(KUBERAY / kind) if ray_spec(one)
+    ]
+    assert len(set(names)) == len(names) == len(KINDS)
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=shown)

@@ -1,5 +1,6 @@
 """Commands of cluster/README.md: their programs know the flags, and the files are there."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import typer
 from ray.scripts.scripts import cli as ray_cli
 
 from agentark_ray.cli import app
+from agentark_ray.config import load_config
 from tests.unit.manifests import CLUSTER
 
 ROOT = CLUSTER.parent
@@ -19,16 +21,23 @@ OTHERS = {
     "aws cloudformation deploy": (
         "--stack-name --template-file --capabilities --parameter-overrides"
     ),
-    "helm install": "--namespace --create-namespace",
+    "gcloud storage buckets create": "--project --location",
+    "helm repo add": "",
+    "helm install": "--version --namespace --create-namespace",
     "docker build": "-f -t",
+    "docker push": "",
+    "kubectl annotate": "--namespace",
     "kubectl apply": "-k",
     "kubectl create secret generic": "--namespace --from-file",
-    "kubectl get": "--namespace",
-    "kubectl logs": "--namespace --selector --follow",
+    "kubectl get": "--namespace --output",
     "kubectl port-forward": "--namespace",
     "pip install": "-r",
+    "base64": "-d",
     "chmod": "",
+    "echo": "",
     "export": "",
+    "mkdir": "-p -m",
+    "sed": "-i",
 }
 
 
@@ -36,14 +45,21 @@ def commands(text: str) -> Iterator[list[str]]:
     """Every command of the code blocks; those within `ray exec` come after it."""
     for block in re.findall(r"```\n(.*?)```", text, re.DOTALL):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            words = shlex.split(line, comments=True)
-            if not words:
-                continue
-            yield words
-            if words[:2] == ["ray", "exec"]:
-                for inner in words[-1].split("&&"):
-                    if (parts := shlex.split(inner))[0] != "cd":
-                        yield parts
+            yield from simple(line)
+
+
+def simple(line: str) -> Iterator[list[str]]:
+    """The commands of a line: of NAME=$(...), of a pipe, and of what `ray exec` runs."""
+    assigned = re.fullmatch(r"\w+=\$\((.*)\)", line)
+    lexer = shlex.shlex(assigned[1] if assigned else line, posix=True, punctuation_chars="|&>")
+    lexer.whitespace_split = True
+    for between, group in itertools.groupby(lexer, lambda word: word in ("|", "&", "&&")):
+        words = list(group)
+        if between or words[0] == "cd":
+            continue
+        yield words
+        if words[:2] == ["ray", "exec"]:
+            yield from simple(words[-1])
 
 
 def flags(words: list[str]) -> list[str]:
@@ -80,7 +96,7 @@ def wrong(words: list[str]) -> list[str]:
         own = words[:-1]
     found = [f"{shlex.join(words[:3])}: no flag {flag}" for flag in flags(own) if flag not in there]
     files = [word.split("=")[-1] for word in own if re.match(r"(--\w+=)?(cluster|jobs)/", word)]
-    return found + [f"{file}: not there" for file in files if not (ROOT / file).exists()]
+    return found + [f"{file}: not there" for file in files if not any(ROOT.glob(file))]
 
 
 LINES = list(commands(README))
@@ -88,7 +104,7 @@ LINES = list(commands(README))
 
 def test_the_readme_has_commands_of_every_program() -> None:
     assert len(LINES) > 25
-    assert {words[0] for words in LINES} >= {"agentark", "ray", "kubectl", "aws", "helm", "docker"}
+    assert {words[0] for words in LINES} >= {"agentark", "ray", "kubectl", "aws", "helm", "gcloud"}
 
 
 @pytest.mark.parametrize("words", LINES, ids=[" ".join(words)[:60] for words in LINES])
@@ -113,14 +129,22 @@ def test_a_planted_mistake_is_found(line: str, expected: str) -> None:
     assert expected in found
 
 
-def test_a_job_runs_after_three_commands() -> None:
-    (section,) = re.findall(r"## AWS\n.*?```\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize(
+    "words", [w for w in LINES if w[:3] == ["agentark", "cluster", "submit"]], ids=" ".join
+)
+def test_the_settings_of_a_job_are_settings(words: list[str]) -> None:
+    values = [word for word in words if re.match(r"[a-z_.]+=", word)]
+    assert load_config(ROOT / "jobs/configs/gsm8k.yaml", values)
+
+
+@pytest.mark.parametrize(
+    ("title", "first"),
+    [("AWS", ["aws", "cloudformation"]), ("Google Cloud", ["gcloud", "storage"])],
+)
+def test_a_job_runs_after_three_commands(title: str, first: list[str]) -> None:
+    (section,) = re.findall(rf"## {title}\n.*?```\n(.*?)```", README, re.DOTALL)
     outer = [words for words in commands(f"```\n{section}```") if words[0] != "agentark"]
-    assert [words[:2] for words in outer] == [
-        ["aws", "cloudformation"],
-        ["ray", "up"],
-        ["ray", "exec"],
-    ]
+    assert [words[:2] for words in outer] == [first, ["ray", "up"], ["ray", "exec"]]
 
 
 def test_links_lead_somewhere() -> None:

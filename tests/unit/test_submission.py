@@ -237,9 +237,12 @@ def test_what_is_sent_is_the_project_without_runs_secrets_and_tests(tmp_path: Pa
         ".venv/bin/python",
         "agentark_ray/__pycache__/cli.pyc",
         "cluster/aws.yaml",
+        "cluster.token",
         "deep/down/private.key",
         "head.pem",
         "ignored/data",
+        "keys.json",
+        "keys.jsonl",
         "runs/demo/manifest.json",
         "tests/unit/test_x.py",
     ]
