@@ -158,7 +158,7 @@ def _hardware(config: Config, stated: Stated, notes: list[str]) -> tuple[int, in
     """(engines, GPUs); the engines of a team of several models count as one."""
     refs = refs_of(config, arm_protocol(config, "debate").speakers, config.model)
     place = placement(config, refs)
-    each = sum(place.groups)
+    each = place.total("GPU")
     unit = f"team(s) of {len(place.apart)} engines with" if place.apart else "engine(s) of"
     if stated.gpus is None:
         engines = config.engine.actors

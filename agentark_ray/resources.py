@@ -39,41 +39,43 @@ def coming_nodes(environment: Mapping[str, str]) -> list[Node]:
 
 
 def lacking(
-    needs: Mapping[str, float],
-    gpu_groups: Sequence[int],
-    nodes: Sequence[Node],
-    coming: Sequence[Node] = (),
+    bundles: Sequence[Node], nodes: Sequence[Node], coming: Sequence[Node] = ()
 ) -> str | None:
     """What a cluster lacks, in words; None if it can hold everything, perhaps when it has grown.
 
+    It knows of no tasks that run already.
+
     Args:
-        needs: Ray resource -> how much of it, over all nodes.
-        gpu_groups: GPUs that must be on one node, for each group of them.
+        bundles: amounts above 0 that must be on one node together, for each of them.
         nodes: those that run.
         coming: all that its autoscaler may start.
     """
-    now = _lacks(needs, gpu_groups, nodes)
+    now = _lacks(bundles, nodes)
     if now is None or not coming:
         return now and f"{now[0]}, the cluster has {now[1]}"
-    most = _lacks(needs, gpu_groups, coming)
+    most = _lacks(bundles, coming)
     return most and f"{most[0]}, the cluster has {most[1]} when it is as large as it may be"
 
 
-def _lacks(
-    needs: Mapping[str, float], gpu_groups: Sequence[int], nodes: Sequence[Node]
-) -> tuple[str, str] | None:
+def _lacks(bundles: Sequence[Node], nodes: Sequence[Node]) -> tuple[str, str] | None:
     """What is needed and what is there, of the first thing that is not enough."""
-    for name, needed in needs.items():
-        there = sum(node.get(name, 0) for node in nodes)
-        if there < needed:
-            return f"needs {needed:g} {name}s", f"{there:g}"
-    gpus = [int(node.get("GPU", 0)) for node in nodes]
-    if groups_fit(gpu_groups, gpus):
-        return None
-    return (
-        f"needs {sum(gpu_groups)} GPUs ({_counted(gpu_groups)}, each group on one node)",
-        f"{sum(gpus)} ({_counted(gpus)})",
-    )
+    for name in _names(bundles):
+        sizes, there = ([int(has.get(name, 0)) for has in of] for of in (bundles, nodes))
+        if short_of([{name: size} for size in sizes if size], nodes):
+            needed, found = f"needs {sum(sizes)} {name}s", f"{sum(there)}"
+            if max(sizes) == 1:
+                return needed, found
+            return (
+                f"{needed} ({_counted(sizes)}, each group on one node)",
+                f"{found} ({_counted(there)})",
+            )
+    if form := short_of(bundles, nodes):
+        words = " + ".join(f"{amount:g} {name}" for name, amount in sorted(form.items()))
+        return (
+            f"needs {_room(bundles, form)} x ({words}), each on one node",
+            f"{_room(nodes, form)}",
+        )
+    return None
 
 
 def _counted(sizes: Sequence[int]) -> str:
@@ -82,13 +84,27 @@ def _counted(sizes: Sequence[int]) -> str:
     return " + ".join(f"{count} x {size}" for size, count in counts) or "none"
 
 
-def groups_fit(groups: Sequence[int], nodes: Sequence[int]) -> bool:
-    """Whether groups of GPUs fit on nodes, a group on one node.
+def short_of(bundles: Sequence[Node], nodes: Sequence[Node]) -> Node | None:
+    """A form of bundle for which nodes lack room, a bundle on one node; None if they have it.
 
-    Exact where of two sizes the larger is a multiple of the smaller, as usual; with others it may
-    say yes where the answer is no.
+    Into a bundle fit others of a smaller form, and it counts as so many of them. What is said to be
+    lacking is; exact for bundles of one form, and for those of one resource where of two sizes the
+    larger is a multiple of the smaller, as usual. With others it may miss that room is lacking.
     """
-    return all(
-        sum(group // size for group in groups) <= sum(node // size for node in nodes)
-        for size in {1, *groups} - {0}
+    forms = {tuple(sorted(bundle.items())) for bundle in bundles}
+    forms |= {((name, 1),) for name in _names(bundles)}
+    for form in map(dict, sorted(forms)):
+        if _room(bundles, form) > _room(nodes, form):
+            return form
+    return None
+
+
+def _names(bundles: Sequence[Node]) -> list[str]:
+    return sorted({name for bundle in bundles for name in bundle})
+
+
+def _room(places: Sequence[Node], form: Node) -> int:
+    """How many of a form fit into nodes or bundles."""
+    return sum(
+        int(min(place.get(name, 0) // amount for name, amount in form.items())) for place in places
     )

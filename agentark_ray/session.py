@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from agentark_ray.config import ConfigError
@@ -98,23 +99,31 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def need_resources(what: str, needs: Mapping[str, int], gpu_groups: Sequence[int] = ()) -> None:
-    """Check that the cluster can hold `needs`, as it is or as far as it may grow.
+def need_resources(
+    what: str,
+    bundles: Sequence[Mapping[str, float]],
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Check that the cluster can hold `bundles`, as it is or as far as it may grow.
 
     Ray would wait for ever.
 
     Args:
         what: the config keys that ask for it.
-        needs: Ray resource -> how much of it.
-        gpu_groups: GPUs that must be on one node, for each group of them.
+        bundles: Ray resource -> how much of it on one node, for each thing that is to be placed.
+        labels: of the nodes that count; not known of those that an autoscaler may start.
 
     Raises:
         ConfigError: it cannot.
     """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if words := lacking(needs, gpu_groups, nodes, coming_nodes(os.environ)):
+    nodes = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and labels.items() <= node["Labels"].items()
+    ]
+    if words := lacking(bundles, nodes, coming_nodes(os.environ)):
         raise ConfigError(f"{what}: {words}")
 
 

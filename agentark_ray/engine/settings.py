@@ -61,14 +61,14 @@ class Placement:
     apart: Mapping[ModelRef, int]  # engines in actors of their own, with their GPUs
 
     @property
-    def cpus(self) -> int:
-        """Logical CPUs: one for the debate actor, one for each engine apart that has no GPU."""
-        return 1 + sum(not gpus for gpus in self.apart.values())
+    def bundles(self) -> list[dict[str, int]]:
+        """What is needed together on one node, of the debate actor and of each engine apart."""
+        actor = {"CPU": 1} | ({"GPU": self.gpus} if self.gpus else {})
+        return [actor, *({"GPU": gpus} if gpus else {"CPU": 1} for gpus in self.apart.values())]
 
-    @property
-    def groups(self) -> list[int]:
-        """How many GPUs are needed together on one node, for each group of them."""
-        return [gpus for gpus in (self.gpus, *self.apart.values()) if gpus]
+    def total(self, name: str) -> int:
+        """Of `CPU` or `GPU`, all that is needed."""
+        return sum(bundle.get(name, 0) for bundle in self.bundles)
 
 
 def placement(config: Config, refs: Sequence[ModelRef]) -> Placement:

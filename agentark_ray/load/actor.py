@@ -40,7 +40,7 @@ class LoadActor:
         config = config.model_copy(update={"engine": engine})
         self._protocol = arm_protocol(config, arm)
         self._refs = refs_of(config, self._protocol.speakers, model)
-        self._gpus = sum(placement(config, self._refs).groups)
+        self._gpus = placement(config, self._refs).total("GPU")
         self._engines = Engines(config, self._refs, StreamingEngine)
         self._generate = self._engines.generate(self._protocol.speakers, model)
         self._questions = itertools.cycle(questions)

@@ -41,7 +41,7 @@ class Arm:
 
     name: str  # in load.json
     arm: str  # of debate.protocol.arm_protocol
-    model: str  # a folder or Hugging Face id
+    model: str  # a folder, URI or Hugging Face id
 
 
 def held_out(folder: RunFolder) -> list[Question]:
@@ -83,7 +83,7 @@ def find_arm(folder: RunFolder, config: Config, name: str) -> Arm:
 def load_engine(folder: RunFolder, config: Config, arm: Arm, plan: Plan, console: Console) -> Entry:
     """Offer the rates of `plan` to the engine of an arm, in a session of Ray; see `drive`."""
     questions = held_out(folder)
-    with ray_session(cpus=1 + _place(config, arm).cpus):
+    with ray_session(cpus=1 + _place(config, arm).total("CPU")):
         return drive(config, arm, questions, plan, console)
 
 
@@ -104,7 +104,7 @@ def drive(
     from agentark_ray.load.actor import LoadActor
 
     place = _place(config, arm)
-    need_resources(f"--arm {arm.name}", {"CPU": place.cpus}, place.groups)
+    need_resources(f"--arm {arm.name}", place.bundles)
     began = time.monotonic()
     actor: Any = ray.remote(LoadActor).options(
         num_cpus=1, num_gpus=place.gpus, max_concurrency=CALLS

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agentark_ray.calibration import calibrated
 from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
-from agentark_ray.engine.settings import refs_of
+from agentark_ray.engine.settings import gpus_of, refs_of, settings_of
 from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.section import ConfigError
@@ -52,6 +52,22 @@ def read_parts(settings: ServeConfig) -> Parts:
     if "hybrid" in settings.models and threshold is None:
         threshold = calibrated(folder, name, settings.hybrid.target_ratio).threshold
     return Parts(config=config, folder=folder, student=name, base=base, threshold=threshold)
+
+
+def bundles(settings: ServeConfig, parts: Parts) -> list[dict[str, int]]:
+    """What the replicas need that are always there, each bundle on one node."""
+    pools, config, cpu = settings.pools, parts.config, {"CPU": 1}
+    student = [parts.student_ref] if "student" in settings.engines else []
+    by_pool = [(pools.student, ref) for ref in student] + [(pools.base, ref) for ref in parts.base]
+    found = [cpu] * (1 + pools.ingress.min_replicas)  # the recorder has no pool
+    for pool, ref in by_pool:
+        gpus = 0 if settings_of(config, ref).type == "scripted" else gpus_of(config, ref)
+        found += ([{"CPU": 1, "GPU": 1}] * gpus or [cpu]) * pool.min_replicas
+    if {"debate", "hybrid"} & set(settings.models):
+        found += [cpu] * pools.debate.min_replicas
+    if "hybrid" in settings.models:
+        found += [cpu] * pools.hybrid.min_replicas
+    return found
 
 
 def _base(config: Config) -> dict[ModelRef, str]:

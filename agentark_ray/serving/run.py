@@ -11,8 +11,8 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.section import ConfigError
 from agentark_ray.serving.config import AUTO, ServeConfig, is_loopback, user_config
 from agentark_ray.serving.keys import load_keys
-from agentark_ray.serving.parts import read_parts
-from agentark_ray.session import ray_session, stderr_held_back
+from agentark_ray.serving.parts import bundles, read_parts
+from agentark_ray.session import need_resources, ray_session, stderr_held_back
 
 START_S = 900.0  # until engines are up
 POLL_S = 1.0  # while it starts
@@ -29,6 +29,7 @@ def run(settings: ServeConfig, console: Console) -> None:
     schema = deploy_schema(settings)
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     with ray_session(cpus=CPUS):
+        need_resources("pools", bundles(settings, read_parts(settings)))
         from ray import serve
 
         serve.start(

@@ -26,8 +26,8 @@ def asking_pool(config: Config, refs: Sequence[ModelRef]) -> dict[str, Any]:
     engine = config.engine
     place = placement(config, refs)
     # The checkpoint filter and a task that reads or writes need a CPU each beside the actors.
-    cpus = engine.actors * place.cpus + 2
-    need_resources(f"engine.actors={engine.actors}", {"CPU": cpus}, place.groups * engine.actors)
+    beside = [{"CPU": 1}] * 2
+    need_resources(f"engine.actors={engine.actors}", [*place.bundles * engine.actors, *beside])
     context = DataContext.get_current()
     context.enable_progress_bars = False
     # Grow a pool when all actors have as many blocks as they work on at once; Ray Data's default

@@ -98,9 +98,9 @@ def need_places(config: Config) -> None:
     """
     settings, train, gpus = grpo_settings(config.distill), config.train, config.gpus_per_engine
     engines = settings.actors
-    cpus = train.workers * train.cpus_per_worker + (0 if gpus else engines)
+    worker = {"CPU": train.cpus_per_worker, **({"GPU": 1} if gpus else {})}
+    engine = {"GPU": gpus} if gpus else {"CPU": 1}
     need_resources(
         f"train.workers={train.workers}, distill.grpo.actors={engines}",
-        {"CPU": cpus, **({"GPU": train.workers + engines * gpus} if gpus else {})},
-        [gpus] * engines if gpus else (),
+        [*[worker] * train.workers, *[engine] * engines],
     )

@@ -88,7 +88,9 @@ def train_model(
     """
     workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
     resources = {"CPU": config.train.cpus_per_worker, **({"GPU": 1} if on_gpu else {})}
-    need_resources(f"train.workers={workers}", {k: workers * v for k, v in resources.items()})
+    labels = config.train.label_selector
+    on = f" on nodes with {labels}" if labels else ""
+    need_resources(f"train.workers={workers}{on}", [resources] * workers, labels)
     check_resumable(folder, name, config.train)
     memory = expected_memory(config, model)
     if say:
@@ -112,6 +114,7 @@ def train_model(
             num_workers=workers,
             use_gpu=on_gpu,
             resources_per_worker=resources,
+            label_selector=labels or None,
         ),
         run_config=RunConfig(
             name=name,

@@ -12,7 +12,7 @@ from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.make import make_engine
 from agentark_ray.engine.settings import Placement, cpu_threads, gpus_of, placement, refs_of
 from agentark_ray.engine.vllm import VllmEngine, text_of
-from agentark_ray.resources import groups_fit
+from agentark_ray.resources import short_of
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import FinishReason, ModelRef
 
@@ -59,12 +59,13 @@ def test_the_student_has_the_settings_of_the_model_it_was() -> None:
 def test_one_engine_runs_in_its_actor_and_several_run_apart() -> None:
     one = config_of(team("a/A", "far"), "gpus_per_engine=4")
     assert placement(one, [A, FAR]) == Placement(gpus=4, apart={})
-    assert placement(one, [A, FAR]).groups == [4]
+    assert placement(one, [A, FAR]).bundles == [{"CPU": 1, "GPU": 4}]
     assert placement(one, [FAR]) == Placement(gpus=0, apart={})
     two = config_of(team("a/A", "b/B", "far"), "engine.models={b/B: {gpus: 8}}")
     found = placement(two, [A, FAR, B])
     assert found == Placement(gpus=0, apart={A: 0, B: 8})
-    assert (found.cpus, found.groups) == (2, [8])
+    assert found.bundles == [{"CPU": 1}, {"CPU": 1}, {"GPU": 8}]
+    assert (found.total("CPU"), found.total("GPU")) == (2, 8)
 
 
 def test_tensor_parallel_settings_reach_vllm() -> None:
@@ -123,7 +124,8 @@ def test_an_endpoint_is_not_loaded() -> None:
     ],
 )
 def test_groups_of_gpus_fit_on_nodes(groups: list[int], nodes: list[int], fit: bool) -> None:
-    assert groups_fit(groups, nodes) is fit
+    found = short_of([{"GPU": size} for size in groups], [{"GPU": size} for size in nodes])
+    assert (found is None) is fit
 
 
 def test_the_text_of_an_answer_ends_where_its_tokens_do() -> None:
