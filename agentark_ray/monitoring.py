@@ -1,7 +1,8 @@
-"""What serving records of every request, and how it is read again.
+"""What serving records of requests, and how it is read again.
 
-One row a request, Parquet (schema MONITORING_SCHEMA) or JSON lines with the same names. No text of
-questions or answers is kept: of a question only the features by which drift is found.
+One row a request to the student or the hybrid, and one a comparison with a shadow arm, Parquet
+(schema MONITORING_SCHEMA) or JSON lines with the same names. No text of questions or answers is
+kept: of a question only the features by which drift is found.
 """
 
 import io
@@ -39,10 +40,11 @@ class Kind(StrEnum):
 
     LIVE = "live"  # by a user
     CANARY = "canary"  # by the operator, with a known right answer
+    SHADOW = "shadow"  # to the shadow arm, for comparison with what the user was answered
 
 
 class Request(BaseModel):
-    """One request to the student or the hybrid."""
+    """One request, or one comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +61,12 @@ class Request(BaseModel):
     output_tokens: Annotated[int, Field(ge=0)] | None = None
     features: dict[str, int]
     """FEATURES of the question."""
+    arm: str | None = None
+    """Who answered the user."""
+    shadow: str | None = None
+    """Of a comparison: who answered, too; latency and tokens are of this answer."""
+    agreement: bool | None = None
+    """Of a comparison: whether both answers are equal."""
 
 
 MONITORING_SCHEMA = pa.schema(
@@ -71,6 +79,9 @@ MONITORING_SCHEMA = pa.schema(
         pa.field("latency_ms", pa.float64()),
         pa.field("output_tokens", pa.int64()),
         pa.field("features", pa.struct([pa.field(name, pa.int64()) for name in FEATURES])),
+        pa.field("arm", pa.string()),
+        pa.field("shadow", pa.string()),
+        pa.field("agreement", pa.bool_()),
     ],
     metadata={"agentark_ray.monitoring": "1"},
 )

@@ -100,10 +100,13 @@ def psi(expected: Sequence[float], actual: Sequence[float]) -> float:
 
 
 def monitored(requests: Iterable[Request], reference: Reference) -> Monitored:
-    """Sums over the requests that `reference.student` got; a few numbers a feature are kept."""
+    """Sums over the requests that `reference.student` got; a few numbers a feature are kept.
+
+    Comparisons with a shadow arm are not counted.
+    """
     sums = Monitored(drift={name: Counter() for name in reference.bins})
     for request in requests:
-        if request.student != reference.student:
+        if request.student != reference.student or request.kind is Kind.SHADOW:
             continue
         if request.kind is Kind.CANARY:
             sums.canaries += request.correct is not None

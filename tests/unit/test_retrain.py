@@ -127,6 +127,7 @@ def test_requests_are_counted_by_kind_and_student() -> None:
         request(kind="canary", correct=True),
         request(kind="canary", correct=False, fallback=True),
         request(kind="canary", correct=None),
+        request(kind="shadow", fallback=True, agreement=False),
     ]
     found = monitored(requests, KNOWN)
     assert (found.live, found.fallbacks, found.canaries, found.right) == (2, 1, 2, 1)
@@ -169,7 +170,11 @@ def test_drift_is_never_negative_and_finite(weights: list[float]) -> None:
 
 
 def test_records_come_back_from_both_formats(tmp_path: Path) -> None:
-    asked = [request(), request(kind="canary", correct=True, latency_ms=12.5, output_tokens=7)]
+    asked = [
+        request(),
+        request(kind="canary", correct=True, latency_ms=12.5, output_tokens=7),
+        request(kind="shadow", arm="student", shadow="debate", agreement=False),
+    ]
     rows = [one.model_dump() for one in asked]
     pq.write_table(pa.Table.from_pylist(rows, schema=MONITORING_SCHEMA), tmp_path / "a.parquet")
     (tmp_path / "b.jsonl").write_text("".join(f"{one.model_dump_json()}\n" for one in asked))
