@@ -12,6 +12,11 @@ from agentark_ray.serving.requests import ChatRequest, Refused
 SHADOWS = 32  # at once
 
 
+async def extracted(grader: Grader, texts: Sequence[str]) -> list[str | None]:
+    """The answers in texts; found in a thread, since a long text may take a tenth of a second."""
+    return await asyncio.to_thread(lambda: [grader.extract(text) for text in texts])
+
+
 async def agree(grader: Grader, answers: Sequence[str | None]) -> bool:
     """Whether both are answers and equal."""
     first, second = answers
@@ -52,9 +57,11 @@ class Shadow:
                 self._ledger.metrics.shadowed("skipped")
                 return
             quiet = body.model_copy(update={"stream": False, "stream_options": None})
-            other = await arm.answer(quiet, f"shadow-{time.monotonic_ns()}")
-            answers = [self._grader.extract(text) for text in (reply.text, other.text)]
-            self._ledger.compared(other, await agree(self._grader, answers))
+            other = Reply()
+            await arm.answer(other, quiet, f"shadow-{time.monotonic_ns()}")
+            answers = await extracted(self._grader, (reply.text, other.text))
+            agrees = await agree(self._grader, answers)
+            self._ledger.compared(body, reply, other, agrees)
         except Refused:
             self._ledger.metrics.shadowed("failed")
         finally:

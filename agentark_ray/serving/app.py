@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ray
 from ray.serve.deployment import Application
 
 from agentark_ray.serving.config import AUTO, ServeConfig, parse_serve_config, user_config
 from agentark_ray.serving.engines import deployment, engine_deployment, serve_options
 from agentark_ray.serving.ingress import ingress_class
-from agentark_ray.serving.keys import ApiKey, load_keys
+from agentark_ray.serving.keys import ApiKey, check_closed, load_keys
 from agentark_ray.serving.parts import Parts, read_parts
 from agentark_ray.serving.records import Recorder
+from agentark_ray.serving.run import listening
 from agentark_ray.serving.team import DebateServer, HybridServer
+
+RETRY_S = 1  # where too many wait for the ingress
 
 
 def build(args: Mapping[str, Any]) -> Application:
@@ -27,6 +31,9 @@ def build(args: Mapping[str, Any]) -> Application:
     keys = values.pop("api_keys", None)
     settings = parse_serve_config(values, "args")
     found = load_keys(settings.keys) if keys is None else [ApiKey.model_validate(k) for k in keys]
+    place = listening() if ray.is_initialized() else None
+    for host in {settings.host, place[0] if place else settings.host}:
+        check_closed(found, settings.keys, host)
     return application(settings, read_parts(settings), found)
 
 
@@ -44,10 +51,10 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
         engines["base"] = base[config.model][0]
     teams: dict[str, Any] = {}
     if {"debate", "hybrid"} & set(settings.models):
-        made = deployment(DebateServer, "debate", **serve_options(pools.debate))
+        made = deployment(DebateServer, "debate", **serve_options(pools.debate, limits))
         teams["debate"] = made.bind(config, base, limits)
     if "hybrid" in settings.models:
-        made = deployment(HybridServer, "hybrid", **serve_options(pools.hybrid))
+        made = deployment(HybridServer, "hybrid", **serve_options(pools.hybrid, limits))
         teams["hybrid"] = made.bind(
             config,
             student.name,
@@ -63,7 +70,8 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
         ingress_class(settings, keys),
         "ingress",
         user_config=user_config(settings),
-        **serve_options(pools.ingress),
+        backpressure_config={"status_code": 429, "retry_after_s": RETRY_S},
+        **serve_options(pools.ingress, limits),
     ).bind(
         engines={arm: handle for arm, handle in engines.items() if arm in settings.models},
         teams={arm: handle for arm, handle in teams.items() if arm in settings.models},

@@ -13,11 +13,11 @@ from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import openai_api_models as wire
-from vllm.v1.engine.exceptions import EngineDeadError
 
+from agentark_ray.engine.dead import EngineDeadError
 from agentark_ray.serving import events
 from agentark_ray.serving.config import LimitsConfig
-from agentark_ray.serving.engines import LOST
+from agentark_ray.serving.engines import LOST, EngineUnavailable, wait_out
 from agentark_ray.serving.events import Answered, HandedOver, Said, Usage
 from agentark_ray.serving.requests import (
     ChatRequest,
@@ -28,6 +28,9 @@ from agentark_ray.serving.requests import (
 )
 
 RETRY_S = 1
+OWN = {  # parts of a request that vLLM is not given, or not as they are
+    *("agentark", "messages", "max_tokens", "max_completion_tokens", "user", "stream_options"),
+}
 ERROR = 'data: {"error"'  # begins what vLLM streams of an error
 LOGGER = logging.getLogger("ray.serve")
 AnyRequest = ChatRequest | CompletionRequest
@@ -35,13 +38,13 @@ AnyRequest = ChatRequest | CompletionRequest
 
 @dataclass(slots=True, kw_only=True)
 class Reply:
-    """What an arm gives back: a body, or a stream of server-sent events.
+    """What a request is given back: a body, or a stream of server-sent events.
 
     The figures are complete when the stream has ended; until then `usage` is what has been told of.
     """
 
-    arm: str
-    started_s: float  # of time.perf_counter
+    arm: str = "none"  # which answers
+    started_s: float = field(default_factory=time.perf_counter)  # the request has come
     body: Mapping[str, Any] | None = None
     stream: AsyncIterator[str] | None = None
     usage: Usage = field(default_factory=Usage)
@@ -54,16 +57,26 @@ class Reply:
     first_s: float | None = None  # seconds to the first piece of text
     status: int = 200
 
+    def begin(self, arm: str) -> None:
+        """An arm tries to answer; what another attempt has used is not the user's to pay."""
+        self.arm, self.usage, self.text = arm, Usage(), ""
+        self.first_s, self.handed_over = None, False
+
     def note_first(self) -> None:
         """The first text is there."""
         if self.first_s is None:
             self.first_s = time.perf_counter() - self.started_s
 
-    def finish(self, answer: Answered) -> None:
-        """Take over a team's answer."""
-        self.note_first()
-        self.usage, self.text, self.path = answer.usage, answer.text, answer.path
-        self.rounds = answer.rounds
+    def take(self, event: events.Event) -> None:
+        """Take over what a team says."""
+        if isinstance(event, HandedOver):
+            self.handed_over = True
+        elif isinstance(event, Said):
+            self.usage += Usage(completion_tokens=event.output_tokens)
+        elif isinstance(event, Answered):
+            self.note_first()
+            self.usage, self.text, self.path = event.usage, event.text, event.path
+            self.rounds = event.rounds
 
 
 def as_refused(error: BaseException) -> Refused | None:
@@ -75,6 +88,8 @@ def as_refused(error: BaseException) -> Refused | None:
         return Refused(429, "too many requests wait already", retry_after_s=RETRY_S)
     if isinstance(cause, (*LOST, DeploymentUnavailableError)):
         return Refused(503, "the replica that answered was lost; ask again", retry_after_s=RETRY_S)
+    if isinstance(cause, EngineUnavailable):
+        return Refused(503, "an engine is not available; ask again", retry_after_s=RETRY_S)
     if isinstance(cause, TimeoutError):
         return Refused(504, "no answer in time")
     return None
@@ -87,30 +102,35 @@ class Arm(ABC):
         self.name = name
         self._limits = limits
 
-    async def answer(self, request: AnyRequest, request_id: str) -> Reply:
-        """The reply, as soon as something of it is there.
+    async def answer(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
+        """Fill in the reply, as soon as something of it is there.
 
-        A replica that is lost before that is replaced by another one, `limits.retries` times.
+        A replica that is lost before that is replaced by another one, `limits.retries` times. The
+        deadline is the request's, whoever has tried to answer it.
 
         Raises:
             Refused: with the HTTP status.
         """
         for attempt in range(1 + self._limits.retries):
-            reply = Reply(arm=self.name, started_s=time.perf_counter())
+            reply.begin(self.name)
             try:
-                async with asyncio.timeout(self._limits.timeout_s):
+                async with asyncio.timeout(self._left_s(reply)):
                     await self._begin(reply, request, request_id)
-                return reply
+                return
             except LOST as error:
                 LOGGER.warning("%s: %s: %s", request_id, self.name, type(error).__name__)
                 if attempt == self._limits.retries:
                     raise as_refused(error) or error from None
+                await wait_out(error)
             except Exception as error:
                 refused = as_refused(error)
                 if refused is None:
                     raise
                 raise refused from None
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _left_s(self, reply: Reply) -> float:
+        return self._limits.timeout_s - (time.perf_counter() - reply.started_s)
 
     @abstractmethod
     async def _begin(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
@@ -121,7 +141,7 @@ class Arm(ABC):
     ) -> AsyncIterator[str]:
         """A stream that always ends with [DONE], also after an error in the middle."""
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
+            async with asyncio.timeout(self._left_s(reply)):
                 async for piece in pieces():
                     yield piece
         except Exception as error:
@@ -195,7 +215,7 @@ class ModelArm(Arm):
     def _sent(self, request: AnyRequest, request_id: str) -> Any:
         """The request as vLLM knows it."""
         values = request.model_dump(
-            exclude={"agentark", "messages", "max_tokens", "max_completion_tokens", "user"},
+            exclude=OWN,
             exclude_none=True,
         )
         values |= {"model": self.name, "request_id": request_id.removeprefix(events.ID_PREFIX)}
@@ -264,9 +284,8 @@ class TeamArm(Arm):
                 reply.stream = self._until_end(reply, pieces, response.cancel)
                 return
             async for event in response:
-                reply.handed_over |= isinstance(event, HandedOver)
+                reply.take(event)
                 if isinstance(event, Answered):
-                    reply.finish(event)
                     reply.body = events.body(event, request_id=request_id, model=self.name)
         except BaseException:
             response.cancel()
@@ -278,11 +297,7 @@ async def _told(
 ) -> AsyncIterator[str]:
     event = first
     while True:
-        reply.handed_over |= isinstance(event, HandedOver)
-        if isinstance(event, Said):
-            reply.usage += Usage(completion_tokens=event.output_tokens)
-        elif isinstance(event, Answered):
-            reply.finish(event)
+        reply.take(event)
         for piece in events.chunks(
             event, request_id=request_id, model=model, with_usage=request.usage_wanted
         ):
@@ -294,9 +309,12 @@ async def _told(
 
 
 def _text(piece: str) -> str:
-    """The text in a chunk."""
+    """The text in a chunk, of a conversation or of a completion."""
     choices = json.loads(piece.removeprefix("data: "))["choices"]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
+    return "".join(
+        choice["text"] if "text" in choice else choice["delta"].get("content") or ""
+        for choice in choices
+    )
 
 
 def _usage(found: Mapping[str, Any]) -> Usage:

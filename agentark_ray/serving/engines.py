@@ -1,6 +1,7 @@
 """The engines behind the application: Ray Serve LLM deployments, and how a debate asks them."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -11,19 +12,20 @@ from openai.types.chat import ChatCompletion
 from ray import serve
 from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
 from ray.serve.deployment import Application
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import Config
 from agentark_ray.engine.base import Engine, Generate, PromptTooLong, RequestRefused
 from agentark_ray.engine.chat import completion_of, one_of
+from agentark_ray.engine.dead import EngineDeadError
 from agentark_ray.engine.make import dispatch, make_engine
 from agentark_ray.engine.settings import cpu_threads, gpus_of, ref_of, settings_of
 from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, CPU_THREADS, environment
-from agentark_ray.models import resolve_model
+from agentark_ray.models import local_model, resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
@@ -31,8 +33,10 @@ from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 # A replica, or the engine of one that ends soon; another may answer.
 LOST = (ActorDiedError, ActorUnavailableError, WorkerCrashedError, EngineDeadError)
 WATCH_S = 1.0  # between looks at the engine
+DRAIN_S = 5.0  # after the last answer of a replica that stops
 QUIET = {"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
 TOO_LONG = "context length"  # as vLLM says it
+LOGGER = logging.getLogger("ray.serve")
 
 
 class EngineServer(LLMServer):
@@ -43,7 +47,11 @@ class EngineServer(LLMServer):
     """
 
     async def start(self) -> None:
-        """Start the engine, and watch it."""
+        """Start the engine, from a folder on this machine, and watch it."""
+        loading: Any = self._llm_config.model_loading_config
+        engine: Any = self._llm_config.get_engine_config()
+        engine.hf_model_id = await asyncio.to_thread(local_model, loading.model_source)
+        engine.mirror_config = None  # Ray's own copy of a bucket would outlive a new student
         await super().start()
         self._watch = asyncio.create_task(self._until_dead())
 
@@ -56,15 +64,16 @@ class EngineServer(LLMServer):
                 os._exit(1)
 
 
-def serve_options(pool: PoolConfig) -> dict[str, Any]:
-    """The options of a Ray Serve deployment for a pool of replicas."""
+def serve_options(pool: PoolConfig, limits: LimitsConfig) -> dict[str, Any]:
+    """The options of a Ray Serve deployment for a pool of replicas, which finish what they hold."""
     return {
         "max_ongoing_requests": pool.max_ongoing,
         "max_queued_requests": pool.max_queued,
-        "graceful_shutdown_timeout_s": pool.drain_s,
+        "graceful_shutdown_timeout_s": limits.timeout_s + DRAIN_S,
         "graceful_shutdown_wait_loop_s": 1.0,
         "health_check_period_s": 5.0,
         "health_check_timeout_s": 30.0,
+        "logging_config": {"encoding": "JSON"},
         "autoscaling_config": {
             "min_replicas": pool.min_replicas,
             "max_replicas": pool.max_replicas,
@@ -73,6 +82,20 @@ def serve_options(pool: PoolConfig) -> dict[str, Any]:
             "downscale_delay_s": pool.idle_s,
         },
     }
+
+
+def engine_options(pool: PoolConfig, limits: LimitsConfig) -> dict[str, Any]:
+    """`serve_options` for engines: prompts go where their beginning is cached.
+
+    The prompts of one debate begin alike, and so do those of one conversation.
+    """
+    options = serve_options(pool, limits)
+    if pool.max_replicas > 1:
+        options["request_router_config"] = {
+            "request_router_class": "agentark_ray.serving.routing.PrefixRouter",
+            "request_router_kwargs": {"imbalance": max(1, pool.target_ongoing // 2)},
+        }
+    return options
 
 
 def deployment(cls: type, name: str, **options: Any) -> Any:
@@ -111,17 +134,10 @@ def llm_config(
     environ = environment(engine.cpu_kv_cache_gib) | QUIET
     if not gpus:  # replicas of a machine without GPUs share its cores; idle ones need none
         environ[CPU_THREADS] = str(cpu_threads(config))
-    options = serve_options(pool)
-    if pool.max_replicas > 1:
-        # The prompts of one debate begin alike: send them where their beginning is cached.
-        options["request_router_config"] = {
-            "request_router_class": "ray.serve.llm.request_router.PrefixCacheAffinityRouter",
-            "request_router_kwargs": {"imbalanced_threshold": max(1, pool.target_ongoing // 2)},
-        }
     return LLMConfig(
         model_loading_config={"model_id": name, "model_source": resolve_model(ref.name)},
         engine_kwargs=kwargs,
-        deployment_config=options,
+        deployment_config=engine_options(pool, limits),
         placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
         runtime_env={"env_vars": environ},
         experimental_configs={"stream_batching_interval_ms": 0},  # by tokens, not by time
@@ -134,13 +150,23 @@ def engine_deployment(
 ) -> Application:
     """The deployment of one model; arguments as of `llm_config`."""
     if settings_of(config, ref).type == "scripted":
-        made = deployment(ScriptedServer, f"EngineServer:{name}", **serve_options(pool))
+        made = deployment(ScriptedServer, f"EngineServer:{name}", **engine_options(pool, limits))
         return made.bind(config, name)
     return build_llm_deployment(llm_config(config, ref, name, pool, limits))
 
 
 class EngineUnavailable(RuntimeError):
-    """No replica of an engine could answer; asking again later may help."""
+    """No replica of an engine could answer, or no endpoint; asking again later may help."""
+
+
+class EngineOverloaded(RuntimeError):
+    """Too many requests wait for an engine; asking again later may help."""
+
+
+async def wait_out(error: BaseException) -> None:
+    """Wait until a dead engine's replica has ended; until then it is asked again."""
+    if isinstance(error, EngineDeadError):
+        await asyncio.sleep(WATCH_S)
 
 
 class HandleEngine:
@@ -174,7 +200,8 @@ class HandleEngine:
 
         Raises:
             PromptTooLong, RequestRefused: the engine says no.
-            EngineUnavailable: every replica that was asked was lost.
+            EngineUnavailable: every replica that was asked was lost, or there can be none.
+            EngineOverloaded: too many requests wait.
             TimeoutError: at the deadline.
         """
         del agent  # every agent is this model
@@ -197,6 +224,11 @@ class HandleEngine:
             except LOST as error:
                 if attempt == self._retries:
                     raise EngineUnavailable(f"{self._name}: {type(error).__name__}") from None
+                await wait_out(error)
+            except DeploymentUnavailableError as error:
+                raise EngineUnavailable(f"{self._name}: {error}") from None
+            except BackPressureError as error:
+                raise EngineOverloaded(f"{self._name}: {error}") from None
             except asyncio.CancelledError:
                 response.cancel()
                 raise
@@ -245,12 +277,27 @@ class Team:
         self._started: dict[ModelRef, asyncio.Future[Any]] = {}
 
     async def generate(self, speakers: Sequence[Speaker], model: str) -> Generate:
-        """A Generate in which every speaker answers through the engine of its model."""
+        """A Generate in which every speaker answers through the engine of its model.
+
+        Raises:
+            EngineUnavailable: an endpoint does not answer, or not as it should.
+        """
         refs = [ref_of(self._config, speaker, model) for speaker in speakers]
         for ref in refs:
             if ref not in self._engines:  # at an endpoint
                 self._engines[ref] = make_engine(self._config, ref)
-            if ref not in self._started:
-                self._started[ref] = asyncio.ensure_future(self._engines[ref].start())
-            await asyncio.shield(self._started[ref])
+            await self._start(ref)
         return partial(dispatch, [self._engines[ref] for ref in refs])
+
+    async def _start(self, ref: ModelRef) -> None:
+        """Start an engine once; again if that has failed."""
+        if ref not in self._started:
+            self._started[ref] = asyncio.ensure_future(self._engines[ref].start())
+        started = self._started[ref]
+        try:
+            await asyncio.shield(started)
+        except Exception as error:
+            if self._started.get(ref) is started:
+                del self._started[ref]
+            LOGGER.error("%s: %s", ref.name, error)
+            raise EngineUnavailable(f"{ref.name}: {type(error).__name__}") from None

@@ -1,5 +1,6 @@
 """What stands before every request: size, key, budget, and headers. ASGI middleware."""
 
+import asyncio
 import json
 import math
 import re
@@ -28,7 +29,9 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 
+BODY_S = 30.0  # for a body to come
 MAX_DIGITS = 15  # of a length
+UNWATCHED = "x-request-disconnect-disabled"  # tells Serve's proxy not to see when a client leaves
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -85,6 +88,8 @@ class Guard:
             return 400, f"content-length: expected a number, got {length[:20]!r}"
         if len(length) > MAX_DIGITS or int(length) > self._body_bytes:
             return 413, self._too_large()
+        if headers.get(UNWATCHED, "?0") != "?0":
+            return 400, f"{UNWATCHED}: this server does not take it"
         scope["state"]["user"] = ANYBODY
         if not self._keys or scope["path"] in OPEN:
             return None
@@ -115,13 +120,18 @@ class Guard:
         return self._budgets[owner.name]
 
     def _bounded(self, receive: Receive) -> Receive:
-        """`receive`, for bodies that do not say how long they are."""
-        read = 0
+        """`receive`, for bodies that do not say how long they are, or do not come."""
+        read, whole, until = 0, False, time.monotonic() + BODY_S
 
         async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole
+            try:
+                async with asyncio.timeout(None if whole else until - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body was not there after {BODY_S:g} s") from None
             if message["type"] == "http.request":
+                whole = not message.get("more_body", False)
                 read += len(message.get("body", b""))
                 if read > self._body_bytes:
                     raise HTTPException(413, self._too_large())  # FastAPI lets it through

@@ -5,8 +5,8 @@ requests from strangers (chat templates, seeds that can end an engine), is open 
 knows single models only.
 """
 
+import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -21,11 +21,11 @@ from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
 
 from agentark_ray.prices import TokenPrices
-from agentark_ray.serving.agreement import Shadow, agree
+from agentark_ray.serving.agreement import Shadow, agree, extracted
 from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm
-from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig
+from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig, parse_serve_config
 from agentark_ray.serving.events import error_body
-from agentark_ray.serving.guard import ANYBODY, Guard
+from agentark_ray.serving.guard import ANYBODY, SECURITY_HEADERS, Guard
 from agentark_ray.serving.keys import ApiKey
 from agentark_ray.serving.ledger import GONE, Ledger
 from agentark_ray.serving.requests import (
@@ -44,7 +44,7 @@ LOGGER = logging.getLogger("ray.serve")
 PAGE = Path(__file__).parent / "page"
 ERRORS: dict[int | str, dict[str, Any]] = {  # what every route may answer, for the OpenAPI document
     status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 404, 405, 413, 422, 429, 500, 503, 504)
+    for status in (400, 401, 404, 405, 408, 413, 422, 429, 500, 502, 503, 504)
 }
 PAGE_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
@@ -96,8 +96,14 @@ class Ingress:
         WATCH.start(serve.get_replica_context().app_name, settings.pools)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
-        """Another rollout, while requests are answered."""
-        self._rollout = RolloutConfig.model_validate(user_config["rollout"])
+        """Another rollout, while requests are answered; one that cannot be is not taken over.
+
+        An error raised here would end this replica, and every one after it.
+        """
+        try:
+            self._rollout = rollout_of(self._settings, user_config)
+        except ValueError as error:
+            LOGGER.error("the rollout stays as it is: %s: %s", user_config, error)
         LOGGER.info("rollout: %s", self._rollout)
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
@@ -141,7 +147,7 @@ class Ingress:
 
     async def agreement(self, body: Answers) -> dict[str, Any]:
         """Whether two texts give the same answer, as the task's grader reads them."""
-        answers = [self._grader.extract(text) for text in body.texts]
+        answers = await extracted(self._grader, body.texts)
         return {"answers": answers, "agree": await agree(self._grader, answers)}
 
     async def compare(self) -> Response:
@@ -167,14 +173,19 @@ class Ingress:
         known = body.model in self._cards
         model = body.model if known else "unknown"
         self._ledger.started()
-        reply = Reply(arm="none", started_s=time.perf_counter(), status=500)
+        reply = Reply(status=500)
         try:
             if not known:
                 raise self._unknown(body.model)
             check_limits(body, messages=limits.messages, max_tokens=limits.max_tokens)
-            reply = await self._ask(body, state)
+            await self._ask(reply, body, state)
+            reply.status = 200
+            reply.collect |= self._settings.log_prompts
         except Refused as refused:
             reply.status = refused.status
+            raise
+        except asyncio.CancelledError:
+            reply.status = GONE
             raise
         finally:
             if reply.stream is None:
@@ -201,9 +212,10 @@ class Ingress:
         self._ledger.ended(model, body, reply, state)
         reply.done.set()
 
-    async def _ask(self, body: AnyRequest, state: Any) -> Reply:
+    async def _ask(self, reply: Reply, body: AnyRequest, state: Any) -> None:
         if body.model != AUTO:
-            return await self._arms[body.model].answer(body, state.request_id)
+            await self._arms[body.model].answer(reply, body, state.request_id)
+            return
         rollout = self._rollout  # one for the whole request
         user = body.user or (state.user if state.user != ANYBODY else state.request_id)
         arm = choose(rollout.weights, user)
@@ -211,7 +223,7 @@ class Ingress:
         *tries, last = (arm, *fallbacks(rollout, arm, served))
         for name in (*tries, last):
             try:
-                reply = await self._try(name, name == last, body, state.request_id)
+                await self._try(name, name == last, reply, body, state.request_id)
             except Refused as refused:
                 if refused.status < 500 or name == last:
                     raise
@@ -220,16 +232,30 @@ class Ingress:
             if isinstance(body, ChatRequest) and is_shadowed(rollout, state.request_id, name):
                 assert rollout.shadow is not None
                 self._shadow.follow(body, reply, self._arms[rollout.shadow.arm])
-            return reply
+            return
         raise AssertionError("unreachable: the last arm answers or raises")
 
-    async def _try(self, name: str, last: bool, body: AnyRequest, request_id: str) -> Reply:
+    async def _try(
+        self, name: str, last: bool, reply: Reply, body: AnyRequest, request_id: str
+    ) -> None:
         """The last arm is waited for, also while a replica of it starts."""
+        answer = self._arms[name].answer
         if last:
-            return await self._arms[name].answer(body, request_id)
+            await answer(reply, body, request_id)
+            return
         if WATCH.is_down(name):
             raise Refused(503, f"{name} has no running replica", retry_after_s=RETRY_S)
-        return await WATCH.unless_gone(name, self._arms[name].answer(body, request_id))
+        await WATCH.unless_gone(name, answer(reply, body, request_id))
+
+
+def rollout_of(settings: ServeConfig, user_config: Mapping[str, Any]) -> RolloutConfig:
+    """What an application's `user_config` says.
+
+    Raises:
+        ConfigError: it is no rollout, or one to arms that are not served.
+    """
+    values = {**settings.model_dump(mode="json"), "rollout": user_config.get("rollout")}
+    return parse_serve_config(values, "user_config").divided
 
 
 def _card(name: str) -> dict[str, Any]:
@@ -298,4 +324,4 @@ async def _http_error(request: Request, error: Any) -> JSONResponse:
 async def _bug(request: Request, error: Any) -> JSONResponse:
     request_id = getattr(request.state, "request_id", "")
     LOGGER.error("request_id=%s", request_id, exc_info=error)
-    return _error(500, f"internal error (request {request_id})")
+    return _error(500, f"internal error (request {request_id})", SECURITY_HEADERS)

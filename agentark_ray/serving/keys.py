@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from agentark_ray.section import ConfigError, Section
-from agentark_ray.serving.config import KeysConfig
+from agentark_ray.serving.config import KeysConfig, is_loopback
 
 PREFIX = "ak-"
 MIN_KEY_CHARS = 20
@@ -62,6 +62,19 @@ def load_keys(config: KeysConfig) -> list[ApiKey]:
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"keys: the names {doubled} come more than once")
     return keys
+
+
+def check_closed(keys: Sequence[ApiKey], config: KeysConfig, host: str) -> None:
+    """Refuse to let everybody ask.
+
+    Raises:
+        ConfigError: others can reach the host, and there are no keys although they are required.
+    """
+    if not keys and config.required and not is_loopback(host):
+        raise ConfigError(
+            f"host={host}: others can reach it and there are no API keys; give keys.file or"
+            f" ${config.env}, or keys.required=false if you mean it"
+        )
 
 
 def _of_file(config: KeysConfig) -> list[ApiKey]:

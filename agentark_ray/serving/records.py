@@ -21,6 +21,7 @@ from agentark_ray.monitoring import MONITORING_SCHEMA
 RECENT = 500  # requests in memory
 FLUSH_ROWS = 1_000
 FLUSH_S = 30.0
+KEPT_ROWS = 100_000  # while they cannot be written; older ones are dropped
 LOGGER = logging.getLogger("ray.serve")
 
 
@@ -51,15 +52,17 @@ class Recorder:
         return list(self._recent)
 
     async def flush(self) -> None:
-        """Write what is in memory; it stays there if the storage fails."""
+        """Write what is in memory; the latest KEPT_ROWS stay there if that fails."""
         rows, self._rows = self._rows, []
         if not rows:
             return
         try:
             await asyncio.to_thread(self._write, rows)
-        except OSError:
-            LOGGER.exception("records: %s rows could not be written yet", len(rows))
-            self._rows = rows + self._rows
+        except Exception:
+            kept = (rows + self._rows)[-KEPT_ROWS:]
+            dropped = len(rows) + len(self._rows) - len(kept)
+            LOGGER.exception("records: %s rows not written yet, %s dropped", len(kept), dropped)
+            self._rows = kept
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         self._filesystem.create_dir(self._folder)

@@ -8,12 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from agentark_ray.debate.layouts import ask
 from agentark_ray.types import Message, Sampling
 
 MAX_TOP_LOGPROBS = 5
+MAX_CHARS = 20_000  # of a text whose answer is looked for
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected Unicode, got half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+ShortText = Annotated[Text, Field(max_length=MAX_CHARS)]
 StopWord = Annotated[str, Field(min_length=1, max_length=200)]
 Stop = StopWord | Annotated[list[StopWord], Field(max_length=8)]
 
@@ -54,15 +67,15 @@ class TextPart(_Strict):
     """A part of a message's content; only text is served."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(_Strict):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-    name: str | None = None
+    content: Text | list[TextPart]
+    name: Text | None = None
 
     @property
     def text(self) -> str:
@@ -157,7 +170,7 @@ class ErrorBody(BaseModel):
 class Answers(_Strict):
     """POST /v1/agentark/agreement."""
 
-    texts: Annotated[list[str], Field(min_length=2, max_length=2)]
+    texts: Annotated[list[ShortText], Field(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.section import ConfigError
-from agentark_ray.serving.config import AUTO, ServeConfig, is_loopback, user_config
-from agentark_ray.serving.keys import load_keys
+from agentark_ray.serving.config import AUTO, ServeConfig, user_config
+from agentark_ray.serving.keys import check_closed, load_keys
 from agentark_ray.serving.parts import bundles, read_parts
 from agentark_ray.session import need_resources, ray_session, stderr_held_back
 
@@ -32,6 +32,7 @@ def run(settings: ServeConfig, console: Console) -> None:
         need_resources("pools", bundles(settings, read_parts(settings)))
         from ray import serve
 
+        check_place(settings, listening())
         serve.start(
             proxy_location="EveryNode" if on_cluster else "HeadOnly",
             http_options={
@@ -61,11 +62,7 @@ def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
         ConfigError: the run lacks what is to be served, or the server would be open to everybody.
     """
     keys = load_keys(settings.keys)
-    if not keys and settings.keys.required and not is_loopback(settings.host):
-        raise ConfigError(
-            f"host={settings.host}: others can reach it and there are no API keys; give"
-            f" keys.file or ${settings.keys.env}, or keys.required=false if you mean it"
-        )
+    check_closed(keys, settings.keys, settings.host)
     read_parts(settings)
     args = settings.model_dump(mode="json", exclude={"rollout"})
     args |= {"run": RunFolder(settings.run).uri, "api_keys": [key.model_dump() for key in keys]}
@@ -82,6 +79,27 @@ def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
     }
 
 
+def listening() -> tuple[str, int] | None:
+    """Host and port of the Serve that runs on this Ray; None if none does."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return (client.http_config.host, client.http_config.port) if client else None
+
+
+def check_place(settings: ServeConfig, place: tuple[str, int] | None) -> None:
+    """Refuse another host or port than those where Serve listens already: it keeps them.
+
+    Raises:
+        ConfigError: it says where.
+    """
+    if place not in (None, (settings.host, settings.port)):
+        raise ConfigError(
+            f"host={settings.host}, port={settings.port}: Serve runs already and listens at"
+            f" host={place[0]}, port={place[1]}; give these, or end it with `serve shutdown`"
+        )
+
+
 def deploy(schema: dict[str, Any]) -> None:
     """Hand it to the controller, which builds in a task and updates only what changed.
 
@@ -92,7 +110,24 @@ def deploy(schema: dict[str, Any]) -> None:
 
     client = _get_global_client()
     assert client is not None, "serve.start has made it"
-    client.deploy_apps(ServeDeploySchema.model_validate(schema))
+    whole = with_others(schema, client.get_serve_details())
+    client.deploy_apps(ServeDeploySchema.model_validate(whole))
+
+
+def with_others(schema: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
+    """The schema, with all others that run by one: Serve ends what it does not find there.
+
+    Args:
+        schema: as of `deploy_schema`.
+        details: what Serve says of itself.
+    """
+    own = {app["name"] for app in schema["applications"]}
+    others = [
+        app["deployed_app_config"]
+        for name, app in details["applications"].items()
+        if name not in own and app["status"] != "DELETING" and app.get("deployed_app_config")
+    ]
+    return {**schema, "applications": [*others, *schema["applications"]]}
 
 
 def wait_until_up(name: str, tell: Callable[[str], None]) -> None:

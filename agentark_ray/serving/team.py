@@ -12,7 +12,7 @@ from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.debate.run import run_debate
 from agentark_ray.debate.talk import DebateProtocol, Talk
 from agentark_ray.serving.config import LimitsConfig
-from agentark_ray.serving.engines import LOST, Team
+from agentark_ray.serving.engines import LOST, EngineOverloaded, EngineUnavailable, Team
 from agentark_ray.serving.events import Answered, Event, HandedOver, Usage, answered, said, voted
 from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.tasks.registry import TASKS
@@ -28,6 +28,7 @@ from agentark_ray.types import (
 )
 
 RETRY_S = 2  # after which an unavailable engine may be back
+OVERLOADED = EngineOverloaded.__name__
 
 
 def question_of(config: Config, asked: Asked) -> Question:
@@ -120,8 +121,10 @@ def failure(debate: Debate) -> Refused:
         return Refused(
             400, f"{debate.error_message}", param="messages", code="context_length_exceeded"
         )
-    if debate.error_type == "EngineUnavailable":
-        return Refused(503, "an engine of the debate is not available", retry_after_s=RETRY_S)
+    if debate.error_type == EngineUnavailable.__name__:
+        return Refused(503, "an engine is not available", retry_after_s=RETRY_S)
+    if debate.error_type == OVERLOADED:
+        return Refused(429, "too many requests wait for an engine", retry_after_s=RETRY_S)
     if debate.error_type == "TimeoutError":
         return Refused(504, "an agent of the debate did not answer in time")
     return Refused(502, f"the debate failed: {debate.error_type}")
@@ -162,12 +165,13 @@ class HybridServer:
         A student that fails hands over too; its tokens count in either case.
 
         Raises:
-            Refused: the debate failed, too; or the question is too long for the student.
+            Refused: the debate failed, too; or the question is too long for the student, or too
+                many wait for it.
         """
         protocol = as_asked(self._protocol, asked)
         generate = await self._team.generate(protocol.speakers, self._student)
         first = await run_debate(question_of(self._config, asked), protocol, generate, self._grader)
-        if first.status == DebateStatus.PROMPT_TOO_LONG:
+        if first.status == DebateStatus.PROMPT_TOO_LONG or first.error_type == OVERLOADED:
             raise failure(first)
         mine = _student_answer(first, asked.trace)
         if mine is not None and mine.answer is not None and self._is_sure(mine):

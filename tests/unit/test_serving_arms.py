@@ -2,12 +2,21 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from agentark_ray.serving.arms import Reply, _forward, _told
+import pytest
+from ray.exceptions import ActorDiedError
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from agentark_ray.serving import engines
+from agentark_ray.serving.arms import ModelArm, Reply, TeamArm, _forward, _told, as_refused
+from agentark_ray.serving.config import LimitsConfig
+from agentark_ray.serving.engines import EngineUnavailable
 from agentark_ray.serving.events import DONE, Answered, Said, Usage, sse
-from agentark_ray.serving.requests import ChatRequest
+from agentark_ray.serving.requests import ChatRequest, Refused
+from tests.unit.handles import FOREVER, Handle
 
 
 def text(content: str) -> str:
@@ -50,24 +59,29 @@ def test_the_engine_says_what_a_whole_stream_used() -> None:
     assert reply.text == "ab"
 
 
+def turn(tokens: int) -> Said:
+    return Said(round=0, agent=0, role="solver", answer="4", output_tokens=tokens, latency_ms=1)
+
+
+ANSWER = Answered(
+    text="4",
+    answer="4",
+    path="debate",
+    usage=Usage(prompt_tokens=50, completion_tokens=12),
+    finish_reason="stop",
+)
+
+
+def request(**values: Any) -> ChatRequest:
+    body = {"model": "debate", "messages": [{"role": "user", "content": "2+2"}], **values}
+    return ChatRequest.model_validate(body)
+
+
 def test_a_debate_that_is_left_has_used_its_turns_so_far() -> None:
-    def turn(tokens: int) -> Said:
-        return Said(round=0, agent=0, role="solver", answer="4", output_tokens=tokens, latency_ms=1)
-
-    answer = Answered(
-        text="4",
-        answer="4",
-        path="debate",
-        usage=Usage(prompt_tokens=50, completion_tokens=12),
-        finish_reason="stop",
-    )
-    body = {"model": "debate", "messages": [{"role": "user", "content": "2+2"}], "stream": True}
-
     async def read(until: int) -> Reply:
         reply = Reply(arm="debate", started_s=0.0)
-        rest = arriving([turn(7), answer])
-        request = ChatRequest.model_validate(body)
-        stream = _told("debate", reply, turn(5), rest, request, "chatcmpl-1")
+        rest = arriving([turn(7), ANSWER])
+        stream = _told("debate", reply, turn(5), rest, request(stream=True), "chatcmpl-1")
         for _ in range(until):
             await anext(stream)
         return reply
@@ -75,3 +89,59 @@ def test_a_debate_that_is_left_has_used_its_turns_so_far() -> None:
     assert asyncio.run(read(1)).usage == Usage(completion_tokens=5)
     assert asyncio.run(read(2)).usage == Usage(completion_tokens=12)
     assert asyncio.run(read(3)).usage == Usage(prompt_tokens=50, completion_tokens=12)
+
+
+def debate(reply: Reply, *outcomes: Sequence[Any], **limits: Any) -> Handle:
+    """What a debate has answered without a stream is in the reply."""
+    handle = Handle(*outcomes)
+    arm = TeamArm("debate", handle, LimitsConfig(**limits))  # type: ignore[arg-type]
+    asyncio.run(arm.answer(reply, request(), "chatcmpl-1"))
+    return handle
+
+
+def test_a_debate_without_a_stream_has_used_its_turns_when_it_is_left() -> None:
+    reply = Reply()
+    with pytest.raises(Refused, match="no answer in time"):
+        debate(reply, [turn(5), turn(7), FOREVER], timeout_s=0.1)
+    assert (reply.arm, reply.usage) == ("debate", Usage(completion_tokens=12))
+
+
+def test_a_request_has_one_deadline_and_one_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "WATCH_S", 0.2)
+    dead = EngineDeadError()
+    reply = Reply(started_s=time.perf_counter() - 2.0)
+    debate(reply, [turn(5), dead], [dead], [turn(7), ANSWER], timeout_s=9.0)
+    assert reply.usage == ANSWER.usage and reply.first_s is not None and reply.first_s >= 2.4
+    reply = Reply(started_s=time.perf_counter() - 8.9)
+    with pytest.raises(Refused) as refused:
+        debate(reply, [turn(5), dead], [FOREVER], timeout_s=9.0)
+    assert refused.value.status == 504 and time.perf_counter() - reply.started_s < 12
+
+
+def test_a_dead_engine_is_asked_again_when_its_replica_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "WATCH_S", 0.2)
+    handle = debate(Reply(), [EngineDeadError()], [ActorDiedError()], [ANSWER])
+    first, second, third = handle.at_s
+    assert second - first >= 0.2 > third - second
+
+
+def test_what_another_attempt_has_used_is_not_counted() -> None:
+    reply = Reply()
+    with pytest.raises(Refused) as refused:
+        debate(reply, [turn(5), ActorDiedError()], [turn(7), ActorDiedError()], retries=1)
+    assert refused.value.status == 503 and reply.usage == Usage(completion_tokens=7)
+
+
+def test_an_endpoint_that_does_not_answer_is_asked_again_later() -> None:
+    refused = as_refused(EngineUnavailable("big: EndpointError"))
+    assert refused is not None and (refused.status, bool(refused.retry_after_s)) == (503, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_stream_options_are_sent_with_streams_only(stream: bool) -> None:
+    arm = ModelArm("student", Handle(), "Think.", LimitsConfig(), 9)  # type: ignore[arg-type]
+    sent = arm._sent(request(stream=stream, stream_options={"include_usage": False}), "chatcmpl-1")
+    wanted = sent.stream_options and sent.stream_options.include_usage
+    assert wanted == (True if stream else None)

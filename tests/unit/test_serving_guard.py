@@ -1,11 +1,16 @@
 """The guard before an application that says what it was given."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 
+from agentark_ray.serving import guard
 from agentark_ray.serving.guard import Guard
 from agentark_ray.serving.keys import ApiKey, hash_of
 
@@ -26,6 +31,15 @@ def client(
     @app.get("/compare")
     async def compare() -> str:
         return "page"
+
+    @app.post("/slow")
+    async def slow(body: dict[str, Any]) -> StreamingResponse:
+        async def pieces() -> AsyncIterator[str]:
+            yield "a"
+            await asyncio.sleep(0.5)
+            yield "b"
+
+        return StreamingResponse(pieces())
 
     key = ApiKey(
         name="alice",
@@ -90,6 +104,38 @@ def test_a_body_that_does_not_say_its_length_is_counted() -> None:
     assert http.post("/v1/chat/completions", content=iter(parts)).status_code == 413
     small = http.post("/v1/chat/completions", content=iter([b'{"tokens"', b": 0}"]))
     assert small.status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_S", 0.2)
+    http = client()
+    http.headers["content-type"] = "application/json"
+
+    async def slowly(seconds: float) -> AsyncIterator[bytes]:
+        yield b'{"tokens"'
+        await asyncio.sleep(seconds)
+        yield b": 0}"
+
+    async def status(seconds: float) -> int:
+        transport = httpx.ASGITransport(http.app)
+        async with httpx.AsyncClient(transport=transport, headers=http.headers) as asking:
+            url = "http://testserver/v1/chat/completions"
+            return (await asking.post(url, content=slowly(seconds))).status_code
+
+    assert asyncio.run(status(0.0)) == 200
+    assert asyncio.run(status(0.6)) == 408
+
+
+def test_an_answer_may_take_longer_than_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_S", 0.2)
+    found = client().post("/slow", json={})
+    assert found.status_code == 200 and found.text == "ab"
+
+
+@pytest.mark.parametrize(("said", "status"), [("?0", 200), ("?1", 400), (" ?1 ", 400)])
+def test_a_client_cannot_hide_that_it_leaves(said: str, status: int) -> None:
+    found = post(client(), {"x-request-disconnect-disabled": said})
+    assert found.status_code == status
 
 
 def test_every_response_has_the_security_headers() -> None:

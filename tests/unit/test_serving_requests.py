@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agentark_ray.serving.requests import (
+    MAX_CHARS,
+    Answers,
     Asked,
     ChatMessage,
     ChatRequest,
@@ -77,12 +79,27 @@ def test_a_debate_refuses_what_it_does_not_have(said: dict[str, Any]) -> None:
         {"stop": [""]},
         {"messages": []},
         {"messages": [{"role": "tool", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]},
+        {"messages": [{"role": "user", "content": "x", "name": "\udfff"}]},
+        {"model": "\ud800"},
+        {"stop": "\ud800"},
+        {"user": "\ud800"},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
     ],
 )
 def test_what_is_not_served_is_refused(said: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         request(**said)
+
+
+def test_other_bodies_that_are_refused() -> None:
+    assert Answers(texts=["x" * MAX_CHARS, "\U0001f600"])
+    for texts in (["x"], ["x", "x" * (MAX_CHARS + 1)], ["x", "\ud800"]):
+        with pytest.raises(ValidationError):
+            Answers(texts=texts)
+    with pytest.raises(ValidationError):
+        CompletionRequest(model="student", prompt="\ud800")
 
 
 def test_the_request_decides_the_sampling_only_where_it_says_so() -> None:

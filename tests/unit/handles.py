@@ -1,0 +1,60 @@
+"""A handle to a deployment that is not there: what every call gives is told beforehand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from time import perf_counter
+from typing import Any
+
+FOREVER = object()  # an item that never comes
+
+
+class Handle:
+    """Gives one outcome a call: its items one after the other; an exception is raised.
+
+    `asked` are the arguments of the calls, `at_s` their times, `cancelled` how many were.
+    """
+
+    def __init__(self, *outcomes: Sequence[Any]) -> None:
+        self._outcomes = iter(outcomes)
+        self.asked: list[tuple[Any, ...]] = []
+        self.at_s: list[float] = []
+        self.cancelled = 0
+
+    def options(self, **options: Any) -> "Handle":
+        return self
+
+    @property
+    def chat(self) -> "Handle":
+        return self
+
+    @property
+    def answer(self) -> "Handle":
+        return self
+
+    def remote(self, *args: Any) -> Any:
+        self.asked.append(args)
+        self.at_s.append(perf_counter())
+        return _Response(self, next(self._outcomes))
+
+
+class _Response:
+    def __init__(self, handle: Handle, items: Sequence[Any]) -> None:
+        self._handle = handle
+        self._items = self._given(items)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._items
+
+    async def __anext__(self) -> Any:
+        return await anext(self._items)
+
+    def cancel(self) -> None:
+        self._handle.cancelled += 1
+
+    async def _given(self, items: Sequence[Any]) -> AsyncIterator[Any]:
+        for item in items:
+            if item is FOREVER:
+                await asyncio.Event().wait()
+            if isinstance(item, BaseException):
+                raise item
+            yield item

@@ -1,0 +1,161 @@
+"""How a debate asks a deployment, and what it makes of one that does not answer."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.llm import openai_api_models as wire
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from agentark_ray.config import parse_config
+from agentark_ray.engine.http import EndpointError
+from agentark_ray.serving import engines, team
+from agentark_ray.serving.config import LimitsConfig, PoolConfig
+from agentark_ray.serving.engines import (
+    EngineOverloaded,
+    EngineUnavailable,
+    HandleEngine,
+    Team,
+    engine_options,
+    llm_config,
+)
+from agentark_ray.serving.events import HandedOver
+from agentark_ray.serving.requests import Asked, Refused
+from agentark_ray.serving.routing import PrefixRouter
+from agentark_ray.serving.team import HybridServer, failure
+from agentark_ray.types import Completion, ModelRef, Sampling, Speaker
+from tests.unit.handles import Handle
+
+LIMITS = LimitsConfig()
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=9)
+LOST = ActorUnavailableError("gone", b"0" * 16)
+OVERLOAD = BackPressureError(num_queued_requests=3, max_queued_requests=3)
+UNDEPLOYED: Any = DeploymentUnavailableError.__new__(DeploymentUnavailableError)
+
+
+def answer(text: str = "4") -> wire.ChatCompletionResponse:
+    token = {"token": text, "logprob": -0.5, "top_logprobs": []}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "logprobs": {"content": [token]},
+        "finish_reason": "stop",
+    }
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    return wire.ChatCompletionResponse.model_validate(
+        {"id": "1", "model": "m", "choices": [choice], "usage": usage}
+    )
+
+
+def ask(*outcomes: Any, retries: int = 2) -> tuple[Completion, Handle]:
+    handle = Handle(*outcomes)
+    engine = HandleEngine(handle, name="base", timeout_s=9, retries=retries)  # type: ignore[arg-type]
+    messages: Any = [{"role": "user", "content": "2 + 2?"}]
+    return asyncio.run(engine(0, messages, SAMPLING)), handle
+
+
+def test_another_replica_is_asked_when_one_is_lost() -> None:
+    found, handle = ask([LOST], [LOST], [answer()])
+    assert (found.text, len(handle.asked)) == ("4", 3)
+    with pytest.raises(EngineUnavailable, match="base: ActorUnavailableError"):
+        ask([LOST], [LOST], [answer()], retries=1)
+
+
+def test_a_dead_engine_is_asked_again_when_its_replica_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines, "WATCH_S", 0.2)
+    _, handle = ask([EngineDeadError()], [LOST], [answer()])
+    first, second, third = handle.at_s
+    assert second - first >= 0.2 > third - second
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "status"),
+    [
+        (OVERLOAD, EngineOverloaded, 429),
+        (UNDEPLOYED, EngineUnavailable, 503),
+        (LOST, EngineUnavailable, 503),
+    ],
+)
+def test_what_a_debate_says_of_an_engine_that_does_not_answer(
+    error: Exception, raised: type[Exception], status: int
+) -> None:
+    with pytest.raises(raised):
+        ask([error], retries=0)
+    refused = failure(debate_that_failed(raised.__name__))
+    assert refused.status == status and refused.retry_after_s
+
+
+def debate_that_failed(error: str) -> Any:
+    return SimpleNamespace(status="failed", error_type=error, error_message="")
+
+
+class Endpoint:
+    """Cannot be reached at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.starts, self._failures = 0, failures
+
+    async def start(self) -> None:
+        self.starts += 1
+        await asyncio.sleep(0)
+        if self.starts <= self._failures:
+            raise EndpointError("no answer")
+
+
+def test_an_endpoint_that_did_not_start_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    endpoint = Endpoint(failures=1)
+    monkeypatch.setattr(engines, "make_engine", lambda config, ref: endpoint)
+    found = Team(parse_config({}, [f"output={tmp_path}"], "test"), {}, LIMITS)
+    speakers = [Speaker(role="solver", model=None, persona="", sampling=SAMPLING)]
+
+    async def work() -> None:
+        both = [found.generate(speakers, "m") for _ in range(2)]
+        failed = await asyncio.gather(*both, return_exceptions=True)
+        assert [type(one) for one in failed] == [EngineUnavailable] * 2
+        for _ in range(2):
+            await found.generate(speakers, "m")
+
+    asyncio.run(work())
+    assert endpoint.starts == 2
+
+
+def test_an_overloaded_student_does_not_hand_over(tmp_path: Path) -> None:
+    config = parse_config({}, [f"output={tmp_path}"], "test")
+
+    def asked(error: Exception) -> Any:
+        server = HybridServer(
+            config,
+            student="s",
+            handles={"s": (Handle(*[[error]] * 3), "student")},  # type: ignore[dict-item]
+            debate=Handle([]),  # type: ignore[arg-type]
+            threshold=-0.5,
+            limits=LIMITS,
+        )
+
+        async def events() -> list[Any]:
+            return [event async for event in server.answer(Asked(question="2 + 2?"))]
+
+        return asyncio.run(events())
+
+    with pytest.raises(Refused) as refused:
+        asked(OVERLOAD)
+    assert (refused.value.status, refused.value.retry_after_s) == (429, team.RETRY_S)
+    assert asked(LOST) == [HandedOver(confidence=None, threshold=-0.5)]
+
+
+def test_prompts_go_where_they_are_cached_if_there_is_a_choice(tmp_path: Path) -> None:
+    config = parse_config({}, [f"output={tmp_path}"], "test")
+    many = PoolConfig(max_replicas=3, target_ongoing=8)
+    assert "request_router_config" not in engine_options(PoolConfig(), LIMITS)
+    found = llm_config(config, ModelRef(name="tiny"), "base", many, LIMITS).deployment_config
+    router = found["request_router_config"]
+    assert router["request_router_class"] == f"{PrefixRouter.__module__}.PrefixRouter"
+    assert router["request_router_kwargs"] == {"imbalance": 4}

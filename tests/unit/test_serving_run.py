@@ -1,0 +1,74 @@
+"""What is deployed, where, and beside what."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentark_ray.section import ConfigError
+from agentark_ray.serving import app
+from agentark_ray.serving.run import check_place, deploy_schema, with_others
+from tests.ray.serving import scripted_run, settings_for
+
+OPEN = "host=0.0.0.0: others can reach it and there are no API keys"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv("AGENTARK_API_KEYS", raising=False)
+    return scripted_run(tmp_path / "run")
+
+
+def args(run: Any, **values: Any) -> dict[str, Any]:
+    (described,) = deploy_schema(settings_for(run, 8000))["applications"]
+    return {**described["args"], **values}
+
+
+def test_an_application_that_is_open_to_everybody_is_not_built(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=OPEN):
+        app.build(args(run, host="0.0.0.0"))
+    monkeypatch.setattr(app.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(app, "listening", lambda: ("0.0.0.0", 8000))
+    with pytest.raises(ConfigError, match=OPEN):
+        app.build(args(run))
+    monkeypatch.setattr(app, "listening", lambda: ("127.0.0.1", 8000))
+    assert app.build(args(run))
+
+
+def test_too_many_requests_for_the_ingress_are_told_to_come_again(run: Any) -> None:
+    built: Any = app.build(args(run))
+    said = built._bound_deployment.backpressure_config
+    assert (said.status_code, said.retry_after_s) == (429, app.RETRY_S)
+
+
+def test_a_serve_that_runs_is_not_moved(run: Any) -> None:
+    settings = settings_for(run, 8000)
+    check_place(settings, None)
+    check_place(settings, ("127.0.0.1", 8000))
+    for place in (("0.0.0.0", 8000), ("127.0.0.1", 8001)):
+        with pytest.raises(ConfigError, match=f"listens at host={place[0]}, port={place[1]}"):
+            check_place(settings, place)
+
+
+def test_other_applications_stay() -> None:
+    def running(name: str, status: str = "RUNNING", port: int = 1) -> dict[str, Any]:
+        return {"status": status, "deployed_app_config": {"name": name, "port": port}}
+
+    details = {
+        "applications": {
+            "agentark": running("agentark"),
+            "other": running("other"),
+            "failed": running("failed", "DEPLOY_FAILED"),
+            "ending": running("ending", "DELETING"),
+            "by-hand": {"status": "RUNNING"},
+        }
+    }
+    own = {"name": "agentark", "port": 2}
+    found = with_others({"applications": [own]}, details)["applications"]
+    assert sorted(found, key=lambda one: one["name"]) == [
+        own,
+        {"name": "failed", "port": 1},
+        {"name": "other", "port": 1},
+    ]
