@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from ray.autoscaler._private.util import hash_runtime_conf, prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest
+from ray.core.generated.common_pb2 import LabelSelectorOperator
 
 from agentark_ray.cluster.submission import EXCLUDES
 from agentark_ray.resources import VARIABLE
@@ -206,3 +211,24 @@ def test_disks_of_google_cloud_are_of_a_type_that_the_machines_take() -> None:
     for node in config["available_node_types"].values():
         for disk in node["node_config"]["disks"]:
             assert disk["initializeParams"]["diskType"] == f"zones/{zone}/diskTypes/pd-balanced"
+
+
+@pytest.mark.parametrize("kind", ["spot", "on-demand"])
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_ray_starts_the_machines_that_a_training_asks_for_by_label(name: str, kind: str) -> None:
+    """By the autoscaler's own scheduler, for two workers that are placed together."""
+    config = AutoscalingConfig(prepare_config(launcher(name)), skip_content_hash=True)
+    label = ("ray.io/market-type", LabelSelectorOperator.LABEL_OPERATOR_IN, [kind])
+    worker = ResourceRequestUtil.make({"CPU": 1, "GPU": 1}, label_selectors=[[label]])
+    asked = SchedulingRequest(
+        node_type_configs=config.get_node_type_configs(),
+        gang_resource_requests=[GangResourceRequest(requests=[worker, worker])],
+        resource_requests=[],
+        cluster_resource_constraints=[],
+        current_instances=[],
+        disable_launch_config_check=True,
+        max_num_nodes=config.get_max_num_nodes(),
+    )
+    started = ResourceDemandScheduler(event_logger=None).schedule(asked).to_launch
+    kinds = {"spot": "gpu_spot", "on-demand": "gpu_on_demand"}
+    assert [(one.instance_type, one.count) for one in started] == [(kinds[kind], 1)]

@@ -10,6 +10,7 @@ import ray
 from agentark_ray.config import parse_config
 from agentark_ray.resources import VARIABLE, coming_nodes, lacking
 from agentark_ray.section import ConfigError
+from agentark_ray.session import need_resources
 from agentark_ray.train.grpo_training import need_places
 
 SIX = [{"CPU": 8.0, "GPU": 3.0}, {"CPU": 8.0, "GPU": 3.0}]
@@ -117,3 +118,28 @@ def test_grpo_wants_room_for_workers_and_engines_together(
     cluster({"CPU": 8.0}, {"CPU": 2.0, "GPU": 4.0})
     with pytest.raises(ConfigError, match=r"needs 2 x \(4 CPU \+ 1 GPU\), each .* has 0"):
         need(*on_gpus, "distill.grpo.actors=1")
+
+
+def test_only_nodes_with_the_labels_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {"spot": {"CPU": 8.0}, "on-demand": {"CPU": 2.0}}
+    found = [
+        {"Alive": True, "Resources": node, "Labels": {"zone": "a", "market-type": kind}}
+        for kind, node in kinds.items()
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: found)
+    need_resources("train", [CPU] * 10)
+    stays = {"market-type": "on-demand"}
+    need_resources("train", [CPU] * 2, stays)
+    with pytest.raises(ConfigError, match="train: needs 3 CPUs, the cluster has 2"):
+        need_resources("train", [CPU] * 3, stays)
+    with pytest.raises(ConfigError, match="train: needs 1 CPUs, the cluster has 0"):
+        need_resources("train", [CPU], {**stays, "zone": "b"})
+
+
+def test_a_training_goes_on_with_other_labels() -> None:
+    labels = "train.label_selector={ray.io/market-type: on-demand}"
+    labelled = parse_config({}, [labels], "test")
+    assert labelled.train.label_selector == {"ray.io/market-type": "on-demand"}
+    assert labelled.hash() == parse_config({}, [], "test").hash()
+    with pytest.raises(ConfigError, match=r"train\.label_selector\.zone='in\(a, b\)'"):
+        parse_config({}, ["train.label_selector={zone: 'in(a, b)'}"], "test")
