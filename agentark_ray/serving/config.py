@@ -33,8 +33,6 @@ class PoolConfig(Section):
     """Requests that may wait for a replica; further ones get 429."""
     idle_s: Annotated[float, Field(gt=0)] = 300.0
     """Seconds with too little to do before a replica is stopped."""
-    drain_s: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds a stopping replica has to finish what it holds."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "PoolConfig":
@@ -119,7 +117,7 @@ class LimitsConfig(Section):
     max_tokens: Annotated[int, Field(ge=1)] = 4096
     """Output tokens of one answer that may be asked for."""
     timeout_s: Annotated[float, Field(gt=0)] = 300.0
-    """Until an answer is complete."""
+    """Until an answer is complete; a replica that is stopped has as long to finish its answers."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """Further attempts at a request whose replica died before anything was sent."""
     stream_tokens: Annotated[int, Field(ge=1)] = 8
@@ -152,7 +150,7 @@ class ServeConfig(Section):
     """Folder for what is recorded of requests (no texts), for `agentark retrain-check`; null is
     `served/` in the run folder."""
     log_prompts: bool = False
-    """Write questions and answers to the log, too."""
+    """Write questions and answers to the log of the ingress, too."""
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -64,22 +64,33 @@ class Ledger:
             rounds=reply.rounds,
             handed_over=reply.handed_over,
         )
-        LOGGER.info(
-            "request_id=%s user=%s model=%s arm=%s status=%s ms=%.0f prompt=%s output=%s",
-            *(state.request_id, state.user, model, reply.arm, reply.status, 1000 * latency),
-            *(tokens.prompt_tokens, tokens.completion_tokens),
-        )
-        if self._log_prompts and isinstance(body, ChatRequest):
-            LOGGER.info("request_id=%s asked=%r", state.request_id, body.messages[-1].text)
+        said: dict[str, Any] = {
+            "response_id": state.request_id,
+            "user": state.user,
+            "model": model,
+            "arm": reply.arm,
+            "status": reply.status,
+            "latency_ms": round(1000 * latency, 1),
+            "prompt_tokens": tokens.prompt_tokens,
+            "output_tokens": tokens.completion_tokens,
+        }
+        if self._log_prompts:
+            said |= {"question": asked_of(body), "answer": reply.text}
+        LOGGER.info("ended", extra=said)
         if reply.status == 200:
             self._record(reply, latency, None)
             if reply.arm in STUDENTS and isinstance(body, ChatRequest):
-                self._rows.append(self._row(body, reply, latency))
+                row = self._row(body, reply, latency)
+                self._rows.append(row | {"kind": Kind.LIVE.value, "arm": reply.arm})
 
-    def compared(self, shadow: Reply, agrees: bool) -> None:
-        """A shadow has answered, too."""
+    def compared(self, body: ChatRequest, reply: Reply, shadow: Reply, agrees: bool) -> None:
+        """A shadow has answered, too, what `reply` was to the user."""
         self.metrics.shadowed("agrees" if agrees else "differs")
-        self._record(shadow, time.perf_counter() - shadow.started_s, agrees)
+        latency = time.perf_counter() - shadow.started_s
+        self._record(shadow, latency, agrees)
+        compared = {"arm": reply.arm, "shadow": shadow.arm, "agreement": agrees}
+        row = self._row(body, shadow, latency)
+        self._rows.append(row | {"kind": Kind.SHADOW.value, **compared})
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside the requests."""
@@ -104,7 +115,6 @@ class Ledger:
         return {
             "time": datetime.now(UTC),
             "student": self._student,
-            "kind": Kind.LIVE.value,
             "fallback": reply.handed_over,
             "correct": None,
             "latency_ms": 1000 * latency_s,
@@ -117,3 +127,10 @@ class Ledger:
         rows, recent = self._rows, self._recent
         self._rows, self._recent = [], []
         await self._recorder.add.remote(rows, recent)
+
+
+def asked_of(body: AnyRequest) -> Any:
+    """The texts of a request."""
+    if isinstance(body, ChatRequest):
+        return [{"role": message.role, "content": message.text} for message in body.messages]
+    return body.prompt

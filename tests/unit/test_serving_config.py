@@ -7,11 +7,14 @@ import pytest
 
 from agentark_ray.section import ConfigError
 from agentark_ray.serving.config import (
+    LimitsConfig,
+    PoolConfig,
     is_loopback,
     load_serve_config,
     parse_serve_config,
     user_config,
 )
+from agentark_ray.serving.engines import serve_options
 from agentark_ray.serving.parts import read_parts
 from agentark_ray.serving.run import deploy_schema
 from tests.ray.serving import scripted_run, settings_for
@@ -114,3 +117,8 @@ def test_agents_with_models_of_their_own_have_engines_of_their_own(tmp_path: Pat
         "owner/big": "base",
         "tiny": "base-1",
     }
+
+
+def test_a_replica_that_is_stopped_can_finish_every_answer() -> None:
+    limits = LimitsConfig(timeout_s=900)
+    assert serve_options(PoolConfig(), limits)["graceful_shutdown_timeout_s"] > 900

@@ -1,0 +1,118 @@
+"""What is logged and recorded of requests."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agentark_ray.monitoring import Kind, Request, read_requests
+from agentark_ray.serving import ledger as ledger_module
+from agentark_ray.serving.arms import Reply
+from agentark_ray.serving.events import Usage
+from agentark_ray.serving.ledger import Ledger
+from agentark_ray.serving.records import Recorder
+from agentark_ray.serving.requests import ChatRequest, CompletionRequest
+
+CHAT = ChatRequest.model_validate(
+    {
+        "model": "agentark",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What is 2 + 2?"},
+        ],
+    }
+)
+STATE = SimpleNamespace(request_id="chatcmpl-7", user="alice")
+
+
+class Kept(Recorder):
+    """Not ended by Serve, which awaits `__del__`."""
+
+    def __del__(self) -> None: ...  # type: ignore[override]
+
+
+def reply(arm: str, tokens: int = 5, **values: Any) -> Reply:
+    usage = Usage(prompt_tokens=11, completion_tokens=tokens)
+    return Reply(arm=arm, started_s=0.0, usage=usage, text="It is 4.", **values)
+
+
+def recorded(
+    folder: Path, happens: Callable[[Ledger], None], monkeypatch: pytest.MonkeyPatch
+) -> list[Request]:
+    """The rows in the files of a recorder."""
+    monkeypatch.setattr(ledger_module, "TELL_S", 0.0)
+
+    async def work() -> None:
+        recorder = Kept(str(folder))
+        handle: Any = SimpleNamespace(add=SimpleNamespace(remote=recorder.add))
+        ledger = Ledger(handle, "rsft", log_prompts=False)
+        happens(ledger)
+        await asyncio.sleep(0.05)
+        await recorder.flush()
+        recorder._flushing.cancel()
+
+    asyncio.run(work())
+    return list(read_requests(str(folder)))
+
+
+def test_a_comparison_with_the_shadow_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the debate answers users and the student is compared."""
+
+    def happens(ledger: Ledger) -> None:
+        debate, student = reply("debate", 90), reply("student")
+        ledger.ended("agentark", CHAT, debate, STATE)
+        ledger.compared(CHAT, debate, student, agrees=True)
+        ledger.ended("agentark", CHAT, student, STATE)
+        ledger.compared(CHAT, student, debate, agrees=False)
+
+    rows = recorded(tmp_path, happens, monkeypatch)
+    assert [(row.kind, row.arm, row.shadow, row.agreement, row.output_tokens) for row in rows] == [
+        (Kind.SHADOW, "debate", "student", True, 5),
+        (Kind.LIVE, "student", None, None, 5),
+        (Kind.SHADOW, "student", "debate", False, 90),
+    ]
+    assert {row.student for row in rows} == {"rsft"}
+    assert {row.features["words"] for row in rows} == {4}
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[logging.LogRecord]:
+    found: list[logging.LogRecord] = []
+    monkeypatch.setattr(ledger_module.LOGGER, "handle", found.append)
+    monkeypatch.setattr(ledger_module.LOGGER, "level", logging.INFO)
+    return found
+
+
+def ended(body: Any, log_prompts: bool) -> None:
+    async def work() -> None:
+        ledger = Ledger(SimpleNamespace(), "rsft", log_prompts)  # type: ignore[arg-type]
+        ledger.ended("agentark", body, reply("student", status=503), STATE)
+
+    asyncio.run(work())
+
+
+def test_what_is_logged_has_fields_and_no_text(logged: list[logging.LogRecord]) -> None:
+    ended(CHAT, log_prompts=False)
+    (record,) = logged
+    said: dict[str, Any] = vars(record)
+    assert record.getMessage() == "ended"
+    assert said["response_id"] == "chatcmpl-7" and said["user"] == "alice"
+    assert (said["model"], said["arm"], said["status"]) == ("agentark", "student", 503)
+    assert (said["prompt_tokens"], said["output_tokens"]) == (11, 5) and said["latency_ms"] > 0
+    assert not any(words in str(said) for words in ("2 + 2", "brief", "It is 4"))
+
+
+def test_texts_are_logged_if_they_shall_be(logged: list[logging.LogRecord]) -> None:
+    ended(CHAT, log_prompts=True)
+    completion = {"model": "base", "prompt": "2 + 2 ="}
+    ended(CompletionRequest.model_validate(completion), log_prompts=True)
+    chat, other = (vars(record) for record in logged)
+    assert [message["content"] for message in chat["question"]] == ["Be brief.", "What is 2 + 2?"]
+    assert chat["answer"] == "It is 4."
+    assert other["question"] == "2 + 2 ="
