@@ -62,6 +62,7 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
             teams["debate"],
             parts.threshold,
             limits,
+            pools,
         )
     recorder = deployment(Recorder, "recorder", num_replicas=1).bind(
         settings.records or parts.folder.path("served")

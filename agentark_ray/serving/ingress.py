@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
@@ -93,7 +92,7 @@ class Ingress:
         self._recorder = recorder
         self._ledger = Ledger(recorder, student, settings.log_prompts)
         self._shadow = Shadow(self._grader, self._ledger)
-        WATCH.start(serve.get_replica_context().app_name, settings.pools)
+        WATCH.start(settings.pools)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Another rollout, while requests are answered; one that cannot be is not taken over.

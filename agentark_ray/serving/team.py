@@ -11,10 +11,11 @@ from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.debate.run import run_debate
 from agentark_ray.debate.talk import DebateProtocol, Talk
-from agentark_ray.serving.config import LimitsConfig
+from agentark_ray.serving.config import LimitsConfig, PoolsConfig
 from agentark_ray.serving.engines import LOST, EngineOverloaded, EngineUnavailable, Team
 from agentark_ray.serving.events import Answered, Event, HandedOver, Usage, answered, said, voted
 from agentark_ray.serving.requests import Asked, Refused
+from agentark_ray.serving.watch import WATCH
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.types import (
     Debate,
@@ -140,6 +141,7 @@ class HybridServer:
         debate: the debate's deployment.
         threshold: mean log-probability of the student's tokens from which on its answer is given.
         limits: deadline and retries.
+        pools: of the application.
     """
 
     def __init__(
@@ -150,30 +152,28 @@ class HybridServer:
         debate: DeploymentHandle,
         threshold: float,
         limits: LimitsConfig,
+        pools: PoolsConfig,
     ) -> None:
         self._config = config
         self._student = student
         self._team = Team(config, handles, limits)
         self._debate = debate.options(stream=True).answer
         self._threshold = threshold
+        self._pools = pools
         self._protocol = arm_protocol(config, "single")
         self._grader = TASKS[config.tasks.name].grader
 
     async def answer(self, asked: Asked) -> AsyncIterator[Event]:
         """The student's answer, or the debate's events after HandedOver.
 
-        A student that fails hands over too; its tokens count in either case.
+        A student that fails, or of which no replica is left, hands over too; its tokens count in
+        either case.
 
         Raises:
             Refused: the debate failed, too; or the question is too long for the student, or too
                 many wait for it.
         """
-        protocol = as_asked(self._protocol, asked)
-        generate = await self._team.generate(protocol.speakers, self._student)
-        first = await run_debate(question_of(self._config, asked), protocol, generate, self._grader)
-        if first.status == DebateStatus.PROMPT_TOO_LONG or first.error_type == OVERLOADED:
-            raise failure(first)
-        mine = _student_answer(first, asked.trace)
+        mine = await self._student_says(asked)
         if mine is not None and mine.answer is not None and self._is_sure(mine):
             yield mine
             return
@@ -190,6 +190,22 @@ class HybridServer:
             raise Refused(503, "the debate was lost; ask again", retry_after_s=RETRY_S) from None
         finally:
             response.cancel()
+
+    async def _student_says(self, asked: Asked) -> Answered | None:
+        """Its answer; None if there is none."""
+        WATCH.start(self._pools)
+        protocol = as_asked(self._protocol, asked)
+        generate = await self._team.generate(protocol.speakers, self._student)
+        question = question_of(self._config, asked)
+        try:
+            first = await WATCH.unless_gone(
+                "student", run_debate(question, protocol, generate, self._grader)
+            )
+        except Refused:
+            return None
+        if first.status == DebateStatus.PROMPT_TOO_LONG or first.error_type == OVERLOADED:
+            raise failure(first)
+        return _student_answer(first, asked.trace)
 
     def _is_sure(self, mine: Answered) -> bool:
         return mine.confidence is not None and mine.confidence >= self._threshold

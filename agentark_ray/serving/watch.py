@@ -22,7 +22,7 @@ POOLS: Mapping[str, tuple[str, ...]] = {  # that a model needs
     "student": ("student",),
     "base": ("base",),
     "debate": ("debate", "base"),
-    "hybrid": ("hybrid", "student", "debate", "base"),
+    "hybrid": ("hybrid", "debate", "base"),  # without a student the debate answers
 }
 Deployments = Mapping[str, DeploymentStatusOverview]
 T = TypeVar("T")
@@ -62,11 +62,13 @@ class Watch:
     def __init__(self) -> None:
         self._found: Deployments = {}
         self._pools = PoolsConfig()
+        self._looking: asyncio.Task[None] | None = None
 
-    def start(self, application: str, pools: PoolsConfig) -> None:
-        """Look now and every LOOK_S; in the event loop of a replica."""
-        self._pools = pools
-        self._looking = asyncio.create_task(self._look_sometimes(application))
+    def start(self, pools: PoolsConfig) -> None:
+        """Look now and every LOOK_S at the application of this replica; does nothing if it does."""
+        if self._looking is None:
+            self._pools = pools
+            self._looking = asyncio.create_task(self._look_sometimes())
 
     def is_down(self, model: str) -> bool:
         """Whether it needs a deployment of which no replica runs."""
@@ -93,11 +95,12 @@ class Watch:
         finally:
             task.cancel()
 
-    async def _look_sometimes(self, application: str) -> None:
+    async def _look_sometimes(self) -> None:
         while True:
             try:
                 status = await asyncio.to_thread(serve.status)
-                self._found = status.applications[application].deployments
+                application = status.applications[serve.get_replica_context().app_name]
+                self._found = application.deployments
             except Exception:  # the controller starts again; what was known still holds
                 LOGGER.warning("the state of the replicas is not known", exc_info=True)
             await asyncio.sleep(LOOK_S)

@@ -93,15 +93,15 @@ def busiest() -> tuple[int, float]:
     return max(found.items(), key=lambda item: item[1])
 
 
-def leave_stream(port: int) -> tuple[int, float]:
-    asked: dict[str, Any] = {"model": "student", "messages": MESSAGES, "max_tokens": LONG}
+def leave_stream(port: int, model: str) -> tuple[int, float]:
+    asked: dict[str, Any] = {"model": model, "messages": MESSAGES, "max_tokens": LONG}
     with client(port).chat.completions.create(**asked, stream=True) as stream:
         next(iter(stream))
         return busiest()
 
 
-def leave_without_stream(port: int) -> tuple[int, float]:
-    asked: dict[str, Any] = {"model": "student", "messages": MESSAGES, "max_tokens": LONG}
+def leave_without_stream(port: int, model: str) -> tuple[int, float]:
+    asked: dict[str, Any] = {"model": model, "messages": MESSAGES, "max_tokens": LONG}
     found: list[tuple[int, float]] = []
     from threading import Thread
 
@@ -113,11 +113,18 @@ def leave_without_stream(port: int) -> tuple[int, float]:
     return found[0]
 
 
-@pytest.mark.parametrize("leave", [leave_stream, leave_without_stream])
+@pytest.mark.parametrize(
+    ("leave", "model"),
+    [
+        (leave_stream, "student"),
+        (leave_without_stream, "student"),
+        (leave_without_stream, "hybrid"),  # while its student answers
+    ],
+)
 def test_a_client_that_leaves_frees_the_engine(
-    port: int, leave: Callable[[int], tuple[int, float]]
+    port: int, leave: Callable[[int, str], tuple[int, float]], model: str
 ) -> None:
-    pid, cores = leave(port)
+    pid, cores = leave(port, model)
     assert cores > BUSY
     time.sleep(GIVEN_UP_S)
     assert work_of(pid, 2.0) < BUSY / 4

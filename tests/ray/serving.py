@@ -17,6 +17,7 @@ from agentark_ray.serving.run import deploy, deploy_schema, wait_until_up
 from agentark_ray.session import ray_session
 
 QUESTION = "Tom has 3 apples and buys 4. How many has he?"
+ROLLOUT = {"weights": {"student": 1.0}, "shadow": {"arm": "debate", "share": 1.0}}
 MESSAGES: list[Any] = [{"role": "user", "content": QUESTION}]
 
 
@@ -56,14 +57,16 @@ def start(settings: ServeConfig) -> None:
 
 
 @contextmanager
-def application(folder: Path, port: int, **values: Any) -> Iterator[dict[str, Any]]:
+def application(
+    folder: Path, port: int, *overrides: str, **values: Any
+) -> Iterator[dict[str, Any]]:
     """An application with two replicas of each engine and team, a shadow, and two users.
 
-    One user is poor: two requests a minute.
+    One user is poor: two requests a minute. `overrides` are of the run's config.
     """
     from ray import serve
 
-    run = scripted_run(folder / "run")
+    run = scripted_run(folder / "run", *overrides)
     keys = folder / "keys.jsonl"
     found = {"key": add_key(str(keys), "alice"), "poor": add_key(str(keys), "poor"), "run": run}
     lines = [json.loads(line) for line in keys.read_text().splitlines()]
@@ -76,7 +79,7 @@ def application(folder: Path, port: int, **values: Any) -> Iterator[dict[str, An
         pools={"base": pool, "student": pool, "debate": pool, **values.pop("pools", {})},
         keys={"file": str(keys), "requests_per_minute": 1_000_000},
         limits={"body_bytes": 20_000, "messages": 3, "max_tokens": 600},
-        rollout={"weights": {"student": 1.0}, "shadow": {"arm": "debate", "share": 1.0}},
+        rollout=values.pop("rollout", ROLLOUT),
         **values,
     )
     with ray_session(cpus=16):

@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+import ray
 
-from agentark_ray.monitoring import read_requests
+from agentark_ray.monitoring import Kind, read_requests
 from tests.ray.serving import MESSAGES, application, replica_pids, start
+from tests.ray.test_metrics import scrape
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -31,6 +33,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
 
 def ask(served: dict[str, Any], model: str, **values: Any) -> Any:
     return served["client"].chat.completions.create(model=model, messages=MESSAGES, **values)
+
+
+def ask_number(served: dict[str, Any], model: str, number: int) -> Any:
+    messages: Any = [{"role": "user", "content": f"{number} + 1 = ?"}]
+    return served["client"].chat.completions.create(model=model, messages=messages)
 
 
 @pytest.mark.parametrize("model", ["student", "base", "debate", "hybrid", "agentark"])
@@ -65,9 +72,7 @@ def test_a_debate_tells_its_rounds_and_sums_its_tokens(served: dict[str, Any]) -
 def test_a_hybrid_says_who_answered(served: dict[str, Any]) -> None:
     paths = Counter()
     for number in range(12):
-        messages: Any = [{"role": "user", "content": f"{number} + 1 = ?"}]
-        answer = served["client"].chat.completions.create(model="hybrid", messages=messages)
-        told = answer.agentark
+        told = ask_number(served, "hybrid", number).agentark
         assert (told["path"] == "student") == (told["confidence"] >= -0.5)
         paths[told["path"]] += 1
     assert paths["student"] and paths["debate"]
@@ -133,26 +138,100 @@ def test_the_shadow_is_compared_and_records_are_kept(served: dict[str, Any]) -> 
     while not Path(folder).is_dir() or not list(Path(folder).glob("*.parquet")):
         assert time.monotonic() < deadline
         time.sleep(1)
+    while not (compared := [row for row in read_requests(folder) if row.kind is Kind.SHADOW]):
+        assert time.monotonic() < deadline
+        time.sleep(1)
     rows = list(read_requests(folder))
-    assert rows and {row.student for row in rows} == {"rsft"}
+    assert {row.student for row in rows} == {"rsft"}
+    assert {(row.arm, row.shadow, row.agreement) for row in compared} == {
+        ("student", "debate", True)
+    }
 
 
 def test_another_rollout_restarts_nothing(served: dict[str, Any]) -> None:
+    """Nor does the way back."""
     before = {name: replica_pids(name) for name in ("EngineServer", "debate", "ingress")}
     assert all(before.values())
-    changed = served["settings"].model_copy(
-        update={
-            "rollout": served["settings"].rollout.model_copy(
-                update={"weights": {"debate": 1.0}, "shadow": None}
-            )
-        }
+    rollout = served["settings"].rollout.model_copy(
+        update={"weights": {"debate": 1.0}, "shadow": None}
     )
-    start(changed)
-    deadline = time.monotonic() + 30
-    while ask(served, "agentark").agentark["path"] != "debate":
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    changed = served["settings"].model_copy(update={"rollout": rollout})
+    for settings, path in ((changed, "debate"), (served["settings"], "student")):
+        start(settings)
+        deadline = time.monotonic() + 30
+        while ask(served, "agentark").agentark["path"] != path:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
     assert {name: replica_pids(name) for name in before} == before
+
+
+MARKER = "zanzibar"  # a word that nothing else says
+
+
+def test_logs_have_fields_and_no_questions(served: dict[str, Any]) -> None:
+    messages: Any = [{"role": "user", "content": f"{MARKER} has 3 apples, how many?"}]
+    asked: dict[str, Any] = {"messages": messages, "extra_headers": {"x-request-id": "logged-1"}}
+    for model in ("student", "debate", "hybrid"):
+        served["client"].chat.completions.create(model=model, **asked)
+        list(served["client"].chat.completions.create(model=model, stream=True, **asked))
+    httpx.post(f"{URL}/v1/chat/completions", content=json.dumps(messages), headers=auth(served))
+    logs = Path(ray._private.worker._global_node.get_logs_dir_path())  # type: ignore[attr-defined]
+    deadline, ended = time.monotonic() + 30, list[dict[str, Any]]()
+    while len(ended) < 6:
+        assert time.monotonic() < deadline, ended
+        time.sleep(1)
+        lines = (logs / "serve").glob("replica_agentark_ingress_*.log")
+        found = [json.loads(line) for path in lines for line in path.read_text().splitlines()]
+        ended = [one for one in found if one.get("response_id") == "chatcmpl-logged-1"]
+    assert {one["arm"] for one in ended} == {"student", "debate", "hybrid"}
+    assert {one["user"] for one in ended} == {"alice"}
+    for path in logs.rglob("*"):
+        if path.is_file():
+            assert MARKER.encode() not in path.read_bytes(), path
+
+
+def settled() -> dict[str, float]:
+    """The metrics once all of them have come, which a worker sends every 10 s."""
+    before: dict[str, float] = {}
+    while (found := scrape()) != before:
+        before = found
+        time.sleep(11)
+    return found
+
+
+def test_metrics_say_what_was_done(served: dict[str, Any]) -> None:
+    ask(served, "agentark")
+    before = settled()
+    debate = ask(served, "debate")
+    list(ask(served, "student", stream=True))
+    hybrids = [ask_number(served, "hybrid", number) for number in range(6)]
+    refused(404, json.dumps({"model": "gpt", "messages": MESSAGES}), auth(served))
+    expected = {
+        'serve_requests_total{arm="debate",status="200"}': 1,
+        'serve_requests_total{arm="student",status="200"}': 1,
+        'serve_requests_total{arm="hybrid",status="200"}': 6,
+        'serve_requests_total{arm="none",status="404"}': 1,
+        'serve_tokens_total{arm="debate",kind="prompt"}': debate.usage.prompt_tokens,
+        'serve_tokens_total{arm="debate",kind="output"}': debate.usage.completion_tokens,
+        'serve_request_seconds_count{arm="debate"}': 1,
+        'serve_request_seconds_bucket{arm="debate",le="300.0"}': 1,
+        'serve_first_token_seconds_count{arm="student"}': 1,
+        "serve_rounds_sum{}": sum(one.agentark.get("rounds", 0) for one in (debate, *hybrids)),
+        "serve_handed_over_total{}": sum(one.agentark["path"] == "debate" for one in hybrids),
+    }
+    after = settled()
+    assert {name: after.get(name, 0) - before.get(name, 0) for name in expected} == expected
+    assert after["serve_ongoing{}"] == 0
+    assert after["serve_shadows_total{}"] > 0
+
+
+def test_other_origins_are_not_let_in(served: dict[str, Any]) -> None:
+    origin = {"origin": "https://example.org", "access-control-request-method": "POST"}
+    asked = httpx.options(f"{URL}/v1/chat/completions", headers=origin)
+    answered = httpx.get(f"{URL}/v1/models", headers={**auth(served), **origin})
+    assert (asked.status_code, answered.status_code) == (401, 200)
+    for found in (asked, answered):
+        assert not any(name.startswith("access-control") for name in found.headers)
 
 
 def test_a_client_that_leaves_frees_the_engine(served: dict[str, Any]) -> None:

@@ -18,9 +18,11 @@ from tests.ray.serving import MESSAGES, application, client, pids, replica_pids,
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PORT = 8913
-RETRIES = 6  # of the client, which waits 0.5 s, then twice as long up to 8 s
+RETRIES = 8  # of a request that is refused for now
 LOAD_S = 25
-REFUSED = "Connection error."  # as the client says it
+AGAIN = {429, 503}  # in the form of OpenAI's API, with the seconds after which to ask again
+NO_CONNECTION = "Connection error."  # as the client says it
+LOST_INGRESS = "500: The actor died"  # by the proxy, as text: what spoke for us is no more
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +32,36 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         yield found
 
 
+def attempt(asked: openai.OpenAI, model: str) -> Any:
+    """200, one of AGAIN, or what the client was told instead."""
+    try:
+        asked.chat.completions.create(model=model, messages=MESSAGES)
+        return 200
+    except openai.APIStatusError as error:
+        said: Any = error.body  # the error of OpenAI's form, or text
+        clean = isinstance(said, dict) and said["message"] and said["type"]
+        if error.status_code in AGAIN and clean and "retry-after" in error.response.headers:
+            return error.status_code
+        text = f"{error.status_code}: {error.response.text}"
+        return LOST_INGRESS if text.startswith(LOST_INGRESS) else text[:300]
+    except openai.APIConnectionError as error:
+        return str(error)
+
+
 def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -> list[Any]:
-    """Statuses of requests without a stream, asked again as a client does when it is told to."""
+    """Outcomes of all attempts at requests without a stream, each asked until it is answered."""
     until, found = time.monotonic() + seconds, []
 
     def work() -> None:
-        again = client(PORT, served["key"]).with_options(max_retries=RETRIES, timeout=60)
+        asked = client(PORT, served["key"], timeout=60)
         while time.monotonic() < until:
-            try:
-                again.chat.completions.create(model=model, messages=MESSAGES)
-                found.append(200)
-            except openai.APIStatusError as error:
-                found.append(error.status_code)
-            except openai.APIConnectionError as error:
-                found.append(str(error))
+            for number in range(1 + RETRIES):
+                found.append(attempt(asked, model))
+                if found[-1] == 200:
+                    break
+                time.sleep(min(8, 0.5 * 2**number))
+            else:
+                found.append("given up")
 
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work) for _ in range(threads)]:
@@ -82,19 +100,29 @@ def kill(find: Callable[[], list[int]], count: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("model", "victim"),
-    [("student", "EngineServer:student"), ("debate", "EngineServer:base"), ("debate", "debate")],
+    ("model", "victim", "seen"),
+    [
+        ("student", "EngineServer:student", AGAIN),
+        ("debate", "EngineServer:base", AGAIN),
+        ("debate", "debate", AGAIN),
+        ("student", "ingress", {LOST_INGRESS}),
+    ],
 )
 def test_a_killed_replica_costs_no_request(
-    served: dict[str, Any], model: str, victim: str, capsys: pytest.CaptureFixture[str]
+    served: dict[str, Any],
+    model: str,
+    victim: str,
+    seen: set[Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Each is answered, at worst when it is asked again as the server says."""
     seconds: list[float] = []
     found = during_load(
         served, model, lambda: seconds.append(kill(lambda: replica_pids(victim), 2))
     )
-    assert set(found) == {200}, Counter(found)
+    assert {200} <= set(found) <= {200} | seen, Counter(found)
     with capsys.disabled():
-        print(f"\n{victim}: {len(found)} requests, back after {seconds[0]:.1f} s")
+        print(f"\n{victim}: {Counter(found)}, back after {seconds[0]:.1f} s")
 
 
 def test_a_killed_proxy_answers_again(
@@ -112,7 +140,7 @@ def test_a_killed_proxy_answers_again(
         seconds.append(time.monotonic() - killed)
 
     found = during_load(served, "student", kill_and_wait)
-    assert set(found) <= {200, REFUSED}, Counter(found)
+    assert {200} <= set(found) <= {200, NO_CONNECTION}, Counter(found)
     assert set(load(served, "student", 3)) == {200}
     with capsys.disabled():
         print(f"\nproxy: {Counter(found)}, answers after {seconds[0]:.1f} s")

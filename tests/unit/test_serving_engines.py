@@ -14,7 +14,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from agentark_ray.config import parse_config
 from agentark_ray.engine.http import EndpointError
 from agentark_ray.serving import engines, team
-from agentark_ray.serving.config import LimitsConfig, PoolConfig
+from agentark_ray.serving.config import LimitsConfig, PoolConfig, PoolsConfig
 from agentark_ray.serving.engines import (
     EngineOverloaded,
     EngineUnavailable,
@@ -138,6 +138,7 @@ def test_an_overloaded_student_does_not_hand_over(tmp_path: Path) -> None:
             debate=Handle([]),  # type: ignore[arg-type]
             threshold=-0.5,
             limits=LIMITS,
+            pools=PoolsConfig(),
         )
 
         async def events() -> list[Any]:

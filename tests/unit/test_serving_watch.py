@@ -1,14 +1,19 @@
 """Which models lack a replica, from what Serve's controller says."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview
 
-from agentark_ray.serving.config import PoolsConfig
-from agentark_ray.serving.requests import Refused
+from agentark_ray.config import parse_config
+from agentark_ray.serving import team
+from agentark_ray.serving.config import LimitsConfig, PoolsConfig
+from agentark_ray.serving.events import HandedOver
+from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.serving.watch import Watch, lacks
+from tests.unit.handles import FOREVER, Handle
 
 POOLS = PoolsConfig.model_validate({"debate": {"min_replicas": 0}})
 
@@ -34,7 +39,7 @@ def down(deployments: dict[str, DeploymentStatusOverview], *states: str) -> list
 def test_a_model_needs_all_its_deployments() -> None:
     gone = overview("UNHEALTHY", STARTING=1)
     assert down({}) == down(found()) == []
-    assert down(found(EngineServer_student=gone)) == ["student", "hybrid"]
+    assert down(found(EngineServer_student=gone)) == ["student"]
     assert down(found(EngineServer_base=gone)) == ["base", "debate", "hybrid"]
     others = found() | {"EngineServer:base-1": gone}
     assert down(others) == ["base", "debate", "hybrid"]
@@ -49,7 +54,7 @@ def test_scaled_to_zero_is_not_down_and_failed_is() -> None:
 
 def test_a_replica_that_stops_finishes_what_it_holds() -> None:
     stopping = found(EngineServer_student=overview("UPDATING", STOPPING=1))
-    assert down(stopping) == ["student", "hybrid"]
+    assert down(stopping) == ["student"]
     assert down(stopping, "RUNNING", "STOPPING") == []
 
 
@@ -73,6 +78,30 @@ def test_what_waits_for_a_model_that_is_gone_is_given_up() -> None:
 
     asyncio.run(ask())
     assert cancelled == [True]
+
+
+def test_a_hybrid_without_a_student_is_answered_by_the_debate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch()
+    watch._found = GONE
+    monkeypatch.setattr(watch, "start", lambda pools: None)
+    monkeypatch.setattr(team, "WATCH", watch)
+    waits = Handle([FOREVER])
+    server = team.HybridServer(
+        parse_config({}, [f"output={tmp_path}"], "test"),
+        student="s",
+        handles={"s": (waits, "student")},  # type: ignore[dict-item]
+        debate=Handle([]),  # type: ignore[arg-type]
+        threshold=-0.5,
+        limits=LimitsConfig(timeout_s=9),
+        pools=POOLS,
+    )
+
+    async def events() -> list[Any]:
+        return [event async for event in server.answer(Asked(question="2 + 2?"))]
+
+    assert asyncio.run(events()) == [HandedOver(confidence=None, threshold=-0.5)]
 
 
 GONE = {"EngineServer:student": overview("UNHEALTHY", STARTING=1)}
