@@ -80,11 +80,13 @@ def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
 
 
 def listening() -> tuple[str, int] | None:
-    """Host and port of the Serve that runs on this Ray; None if none does."""
+    """Host and port of the Serve that runs on this Ray; None if none does, or it speaks no HTTP."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client(raise_if_no_controller_running=False)
-    return (client.http_config.host, client.http_config.port) if client else None
+    if client is None or client.http_config.host is None:
+        return None
+    return client.http_config.host, client.http_config.port
 
 
 def check_place(settings: ServeConfig, place: tuple[str, int] | None) -> None:
