@@ -90,6 +90,19 @@ class PrefixRouter(LocalityMixin, MultiplexMixin, RequestRouter):
         usual: Any = PowerOfTwoChoicesRequestRouter.choose_replicas
         return await usual(self, candidate_replicas, pending_request)
 
+    def _get_pending_request_matching_internal_request_id(
+        self, request_metadata: Any = None
+    ) -> PendingRequest | None:
+        """The one that is routed now.
+
+        Ray's way goes by an id that all calls of one request share: of the agents of a debate, who
+        are asked at once, it would find one, and the others would wait for ever.
+        """
+        for waiting in self._pending_requests_to_fulfill:
+            if waiting.metadata is request_metadata and not waiting.future.done():
+                return waiting
+        return None
+
     def on_request_routed(
         self, pending_request: PendingRequest, replica_id: Any, result: Any
     ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ray import serve
 from ray.serve.llm import openai_api_models as wire
 
-from agentark_ray.serving.config import PoolConfig
+from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.engines import LOST, engine_options
 from agentark_ray.session import ray_session
 
@@ -68,7 +68,7 @@ def test_prompts_that_begin_alike_go_to_one_replica() -> None:
     pool = PoolConfig(min_replicas=REPLICAS, max_replicas=REPLICAS + 1, target_ongoing=8)
     with ray_session(cpus=8):
         serve.start(proxy_location="Disabled")
-        made: Any = serve.deployment(Engine, name="engine", **engine_options(pool))
+        made: Any = serve.deployment(Engine, name="engine", **engine_options(pool, LimitsConfig()))
         handle = serve.run(made.bind(), route_prefix=None).options(stream=True)
         try:
             asyncio.run(routes(handle))

@@ -142,3 +142,25 @@ def test_a_lost_replica_is_not_asked() -> None:
     assert sorted(chosen(found, request)) == [0, 2]
     found.on_request_routed(request, 2, None)
     assert chosen(found, pending("", text(9))) == [2]
+
+
+def test_every_one_of_the_calls_that_a_request_makes_is_routed() -> None:
+    """The agents of a debate are asked at once, and Ray gives their calls one id."""
+    found = router()
+
+    def metadata() -> Any:
+        return SimpleNamespace(internal_request_id="1", multiplexed_model_id="")
+
+    async def route() -> list[Any]:
+        calls = [
+            PendingRequest(args=[], kwargs={}, metadata=metadata(), future=future)
+            for future in (asyncio.Future[Any](), asyncio.Future[Any](), asyncio.Future[Any]())
+        ]
+        for call in calls:
+            found._pending_requests_to_fulfill.append(call)
+            found._add_pending_request_to_indices(call)
+        for number in (2, 0, 1):
+            found._fulfill_next_pending_request(number, calls[number].metadata)  # type: ignore[arg-type]
+        return [call.future.result() for call in calls]
+
+    assert asyncio.run(route()) == [0, 1, 2]
