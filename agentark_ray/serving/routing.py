@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator
 from typing import Any
 
-from ray.serve._private.request_router import PowerOfTwoChoicesRequestRouter
+from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve.request_router import (
     LocalityMixin,
     MultiplexMixin,
@@ -69,13 +69,13 @@ class PrefixRouter(LocalityMixin, MultiplexMixin, RequestRouter):
     Otherwise, and for prompts that nobody knows, the less busy of two, as Serve does by default.
     """
 
-    def initialize_state(self, *, imbalance: int) -> None:
+    def initialize_state(self, **kwargs: int) -> None:
         """Called by Serve.
 
         Args:
-            imbalance: requests that the replica may hold more than the least busy one.
+            kwargs: `imbalance`, requests that the replica may hold more than the least busy one.
         """
-        self._imbalance = imbalance
+        self._imbalance = kwargs["imbalance"]
         self._seen = Seen()
 
     async def choose_replicas(
