@@ -27,6 +27,10 @@ Examples:
 
   agentark cluster local --kill worker-1  # lose one, as a cloud takes a spot machine away
 
+  agentark cluster local --drain worker-1 # the same with a notice of 30 s before
+
+  agentark cluster local --restart-head   # workers stay, jobs that ran have failed
+
   agentark cluster local --down
 """
 
@@ -44,6 +48,12 @@ def local(
     kill: Annotated[
         str | None, typer.Option(metavar="NAME", help="Kill a worker and all its processes.")
     ] = None,
+    drain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tell Ray 30 s before, then kill a worker.")
+    ] = None,
+    restart_head: Annotated[
+        bool, typer.Option("--restart-head", help="Kill the head; another has its ports and disk.")
+    ] = False,
     down: Annotated[bool, typer.Option("--down", help="End all nodes.")] = False,
     port: Annotated[int | None, typer.Option(help="Of the head's GCS; else a free one.")] = None,
     dashboard_port: Annotated[int, typer.Option(help="Of dashboard and job API.")] = 8265,
@@ -54,8 +64,13 @@ def local(
 ) -> None:
     """Start, change or end a cluster on this machine."""
     with clear_errors():
-        if sum((nodes is not None, add, kill is not None, down)) > 1:
-            raise ConfigError("one of --nodes, --add, --kill, --down at a time")
+        if (
+            sum((nodes is not None, add, kill is not None, drain is not None, restart_head, down))
+            > 1
+        ):
+            raise ConfigError(
+                "one of --nodes, --add, --kill, --drain, --restart-head, --down at a time"
+            )
         for text in label or []:
             if not all(text.partition("=")):
                 raise ConfigError(f"--label {text}: expected KEY=VALUE")
@@ -69,6 +84,10 @@ def local(
             return
         if kill is not None:
             cluster.kill(kill)
+        elif drain is not None:
+            cluster.drain(drain)
+        elif restart_head:
+            cluster.restart_head()
         elif add:
             cluster.add(spec)
         elif nodes is not None:

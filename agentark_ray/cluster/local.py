@@ -8,26 +8,24 @@ process id.
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
+from agentark_ray.cluster.node import NodeProcess, run_ray, start_node
 from agentark_ray.cluster.processes import HOST, family, free_port, need_free, send
 from agentark_ray.cluster.tokens import make_token
 from agentark_ray.config import ConfigError
 
-START_S = 120.0
-ATTEMPTS = 3  # Ray gives a node 30 s to come up, which is too little on a busy machine
 STOP_S = 5.0
-STARTED = "Ray runtime started"  # what `ray start` writes when its node is up
 HEAD_STORE_BYTES = 200_000_000
 HEAD = "head"
+NODE_LABEL = "agentark/node"  # Ray's label with the name of a worker
+NOTICE_S = 30  # that a spot machine has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,24 +36,6 @@ class NodeSpec:
     gpus: int = 0  # that are not there: for placement, not for work
     labels: tuple[str, ...] = ()  # KEY=VALUE
     store_bytes: int = 500_000_000  # of objects
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeProcess:
-    """A node that was started."""
-
-    name: str
-    pid: int
-    started: float  # as psutil says; with it a process id is that of one process
-
-    def process(self) -> psutil.Process | None:
-        """The node's process, if it still runs."""
-        try:
-            found = psutil.Process(self.pid)
-            same = found.create_time() == self.started
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +64,7 @@ class LocalCluster:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
         self._file = self.folder / "nodes.json"
+        self._gcs = self.folder / "gcs"  # the head's state; outlives the head
 
     def state(self) -> State:
         """Raises ConfigError: no cluster runs."""
@@ -133,22 +114,8 @@ class LocalCluster:
             need_free(name, taken)
         make_token()
         self._own_folder()
-        started = self._start(
-            HEAD,
-            {
-                "head": None,
-                "port": port,
-                "num-cpus": 0,
-                "num-gpus": 0,
-                "dashboard-host": HOST,
-                "dashboard-port": dashboard_port,
-                "ray-client-server-port": free_port(),
-                "temp-dir": self.folder / "ray",
-                "object-store-memory": HEAD_STORE_BYTES,
-                **(head or {}),
-            },
-            env,
-        )
+        shutil.rmtree(self._gcs, ignore_errors=True)
+        started = self._start_head(port, dashboard_port, env, head)
         self._write(
             State(
                 address=f"{HOST}:{port}",
@@ -165,6 +132,45 @@ class LocalCluster:
             raise
         return self.state()
 
+    def _start_head(
+        self,
+        port: int,
+        dashboard_port: int,
+        env: Mapping[str, str] | None,
+        more: Mapping[str, object] | None = None,
+    ) -> NodeProcess:
+        return start_node(
+            self.folder,
+            HEAD,
+            {
+                "head": None,
+                "port": port,
+                "num-cpus": 0,
+                "num-gpus": 0,
+                "dashboard-host": HOST,
+                "dashboard-port": dashboard_port,
+                "ray-client-server-port": free_port(),
+                "temp-dir": self.folder / "ray",
+                "object-store-memory": HEAD_STORE_BYTES,
+                **(more or {}),
+            },
+            {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self._gcs), **(env or {})},
+        )
+
+    def restart_head(self, env: Mapping[str, str] | None = None) -> None:
+        """Kill the head, if it runs, and start another one on its ports with its GCS's disk.
+
+        Raises:
+            ConfigError: no cluster runs, or the head did not start.
+        """
+        state = self.state()
+        self._kill(state, HEAD)
+        # With it, Ray takes the workers' raylets for a cluster that runs on the head's port.
+        (self.folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
+        ports = [int(url.rpartition(":")[2]) for url in (state.address, state.dashboard)]
+        node = self._start_head(ports[0], ports[1], env)
+        self._write(replace(self.state(), nodes=(node, *self.state().nodes)))
+
     def _own_folder(self) -> None:
         """The folder is in a place where others may write: it must be this user's alone."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,8 +182,9 @@ class LocalCluster:
         """Start one more worker, also while jobs run."""
         state = self.state()
         name = f"worker-{state.made + 1}"
-        labels = ",".join([f"agentark/node={name}", *spec.labels])
-        node = self._start(
+        labels = ",".join([f"{NODE_LABEL}={name}", *spec.labels])
+        node = start_node(
+            self.folder,
             name,
             {
                 "address": state.address,
@@ -188,7 +195,7 @@ class LocalCluster:
                 "temp-dir": self.folder / f"ray-{state.made + 1}",
                 "object-store-memory": spec.store_bytes,
             },
-            env,
+            env or {},
         )
         self._write(replace(state, made=state.made + 1, nodes=(*state.nodes, node)))
         return node
@@ -200,14 +207,42 @@ class LocalCluster:
             ConfigError: no such worker runs.
         """
         state = self.state()
-        workers = {node.name: node for node in state.alive if node.name != HEAD}
-        if name not in workers:
-            raise ConfigError(
-                f"{name}: no such worker runs, there is {', '.join(workers) or 'none'}"
-            )
-        process = workers[name].process()
-        for member in family([process] if process else []):
+        _worker(state, name)
+        self._kill(state, name)
+
+    def drain(self, name: str, notice_s: int = NOTICE_S) -> None:
+        """Tell Ray that a worker will be taken away in `notice_s` seconds, and then kill it.
+
+        It is what a cloud's notice to a spot machine leads to where Ray's autoscaler hears of it.
+
+        Raises:
+            ConfigError: no such worker runs, or Ray does not agree.
+        """
+        state = self.state()
+        process = _worker(state, name).process()
+        listed = run_ray("list", "nodes", f"--address={state.dashboard}", "--format=json")
+        (node_id,) = (
+            node["node_id"]
+            for node in json.loads(listed)
+            if node["state"] == "ALIVE" and node["labels"].get(NODE_LABEL) == name
+        )
+        run_ray(
+            "drain-node",
+            f"--address={state.address}",
+            f"--node-id={node_id}",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            f"--reason-message={name} is taken away",
+            f"--deadline-remaining-seconds={notice_s}",
+        )
+        psutil.wait_procs([process] if process else [], timeout=notice_s)
+        self._kill(self.state(), name)
+
+    def _kill(self, state: State, name: str) -> None:
+        roots = [node.process() for node in state.alive if node.name == name]
+        members = family([process for process in roots if process])
+        for member in members:
             send(member, "kill")
+        psutil.wait_procs(members, timeout=STOP_S)
         left = tuple(node for node in state.nodes if node.name != name)
         self._write(replace(state, nodes=left))
 
@@ -225,68 +260,10 @@ class LocalCluster:
         psutil.wait_procs(left, timeout=STOP_S)
         self._file.unlink()
 
-    def _start(
-        self, name: str, options: Mapping[str, object], env: Mapping[str, str] | None
-    ) -> NodeProcess:
-        log = self.folder / f"{name}.log"
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--block"]
-        for key, value in {**_node_options(), **options}.items():
-            command.append(f"--{key}" if value is None else f"--{key}={value}")
-        for _ in range(ATTEMPTS):
-            if node := self._attempt(name, command, log, env or {}):
-                return node
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise ConfigError(f"{name}: did not start, see {log}:\n{tail}")
 
-    def _attempt(
-        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]
-    ) -> NodeProcess | None:
-        """Start a node; None if it ended, or was not up in time and has been ended."""
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=_environment(env),
-                cwd=self.folder,
-                start_new_session=True,
-            )
-        root = psutil.Process(process.pid)
-        up = False
-        try:
-            up = _comes_up(process, log)
-        finally:
-            if not up:  # also at Ctrl-C, which a node in a session of its own does not get
-                for member in family([root]):
-                    send(member, "kill")
-                process.wait()
-        return NodeProcess(name=name, pid=process.pid, started=root.create_time()) if up else None
-
-
-def _comes_up(process: subprocess.Popen[bytes], log: Path) -> bool:
-    """Wait for a node; False if it ended or was not up in time."""
-    deadline = time.monotonic() + START_S
-    while STARTED not in log.read_text(errors="replace"):
-        if process.poll() is not None or time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def _node_options() -> dict[str, object]:
-    """Of every node. Ray's ports are the same on every machine, but these nodes share one."""
-    return {
-        "node-ip-address": HOST,
-        "disable-usage-stats": None,
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-        "dashboard-agent-listen-port": free_port(),
-    }
-
-
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Of a node: this process's, without what would lead it to another cluster."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON")}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1", **more}
+def _worker(state: State, name: str) -> NodeProcess:
+    """Raises ConfigError: no such worker runs."""
+    workers = {node.name: node for node in state.alive if node.name != HEAD}
+    if name not in workers:
+        raise ConfigError(f"{name}: no such worker runs, there is {', '.join(workers) or 'none'}")
+    return workers[name]

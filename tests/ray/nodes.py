@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 from pyarrow import dataset
 
-from agentark_ray.cluster.local import HEAD, LocalCluster, NodeProcess, NodeSpec
+from agentark_ray.cluster.local import HEAD, LocalCluster, NodeSpec
+from agentark_ray.cluster.node import NodeProcess
 from agentark_ray.cluster.processes import free_port
 from tests.ray.helpers import children
 
@@ -53,6 +54,21 @@ class Client:
             return True
 
         return look
+
+
+def driver(cluster: LocalCluster, script: str) -> Any:
+    """What a driver on this machine prints at last, as JSON; the cluster's token is in use."""
+    env = {**os.environ, "RAY_ADDRESS": cluster.state().address, "RAY_AUTH_MODE": "token"}
+    begin = "import json, ray\nray.init(log_to_driver=False)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextmanager

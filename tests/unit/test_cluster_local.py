@@ -6,8 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agentark_ray.cluster import local
+from agentark_ray.cluster import node
 from agentark_ray.cluster.local import LocalCluster
+from agentark_ray.cluster.processes import free_port
 
 
 def test_a_node_that_starts_while_one_gives_up_is_ended(
@@ -28,10 +29,10 @@ def test_a_node_that_starts_while_one_gives_up_is_ended(
         if pids.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(local.time, "sleep", interrupt)
+    monkeypatch.setattr(node.time, "sleep", interrupt)
     cluster = LocalCluster(tmp_path / "cluster")
     with pytest.raises(KeyboardInterrupt):
-        cluster.up([], dashboard_port=local.free_port())
+        cluster.up([], dashboard_port=free_port())
     monkeypatch.undo()
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2

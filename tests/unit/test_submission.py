@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from agentark_ray.cli import app
 from agentark_ray.cli_cluster import COMMANDS
 from agentark_ray.cluster.client import as_record, exit_code, job_address
-from agentark_ray.cluster.local import LocalCluster, NodeProcess
+from agentark_ray.cluster.local import LocalCluster
+from agentark_ray.cluster.node import NodeProcess
 from agentark_ray.cluster.submission import (
     EXCLUDES,
     JOBS,
@@ -194,7 +195,10 @@ def test_a_job_as_json_says_it() -> None:
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--nodes", "2", "--down"], "one of --nodes, --add, --kill, --down at a time"),
+        (
+            ["--nodes", "2", "--down"],
+            "one of --nodes, --add, --kill, --drain, --restart-head, --down at a time",
+        ),
         (["--nodes", "2", "--label", "spot"], "--label spot: expected KEY=VALUE"),
         (["--add"], "no local cluster runs"),
         (["--kill", "worker-1"], "no local cluster runs"),
