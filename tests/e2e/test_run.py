@@ -99,14 +99,16 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     assert f"done before: {', '.join(STAGES)}" in again.stderr
 
 
-def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    """SIGINT to the command once `ready`; it must end by itself, cleanly."""
+def stop_when(
+    process: subprocess.Popen[str], ready: Callable[[], bool], how: signal.Signals
+) -> None:
+    """A signal to the command once `ready`; it must end by itself, cleanly."""
     deadline = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()[1][-3000:]
         assert time.monotonic() < deadline, "the stage was not reached in 300 s"
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors[-3000:]
     assert "Run the same command again to continue" in errors
@@ -114,9 +116,11 @@ def stop_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_ctrl_c_in_every_stage_loses_nothing(
-    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "SIGTERM"])
+def test_a_stop_in_every_stage_loses_nothing(
+    tmp_path: Path, gsm8k_file: Callable[[int], Path], how: signal.Signals
 ) -> None:
+    """By Ctrl-C, or as the job API stops a job."""
     folder = tmp_path / "run"
     args = [
         "jobs/configs/gsm8k.yaml",
@@ -157,7 +161,7 @@ def test_ctrl_c_in_every_stage_loses_nothing(
             text=True,
             env={**os.environ, "COLUMNS": "200"},
         )
-        stop_when(process, ready)
+        stop_when(process, ready, how)
         if stage in places:
             kept[stage] = {r["debate_id"] for r in rows(folder / places[stage], "debate_id")}
             assert len(kept[stage]) >= 16
