@@ -35,9 +35,9 @@ class TrainConfig(Section):
     workers: Annotated[int, Field(ge=1, le=1024, json_schema_extra=OPERATIONAL)] = 1
     cpus_per_worker: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
     """Cores, and without a GPU threads, of a worker. More threads than idle cores are slower."""
-    label_selector: Annotated[
-        dict[str, NodeLabel], Field(default_factory=dict, json_schema_extra=OPERATIONAL)
-    ]
+    label_selector: dict[str, NodeLabel] = Field(
+        default_factory=dict, json_schema_extra=OPERATIONAL
+    )
     """Labels that a worker's node must have, e.g. {ray.io/market-type: on-demand}."""
     zero_stage: Annotated[int, Field(ge=0, le=3, json_schema_extra=OPERATIONAL)] = 2
     """What is split among the workers: 0 nothing, 1 optimizer, 2 also gradients, 3 also weights."""

@@ -11,8 +11,8 @@ from ray.autoscaler._private.util import hash_runtime_conf, prepare_config, vali
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.autoscaler_pb2 import GangResourceRequest
-from ray.core.generated.common_pb2 import LabelSelectorOperator
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest  # pyright: ignore
+from ray.core.generated.common_pb2 import LabelSelectorOperator  # pyright: ignore
 
 from agentark_ray.cluster.submission import EXCLUDES
 from agentark_ray.resources import VARIABLE

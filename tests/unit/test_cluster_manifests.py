@@ -283,7 +283,8 @@ def test_the_service_is_this_projects_application() -> None:
     assert name in (ROOT / f"{module.replace('.', '/')}.py").read_text()
     (ingress,) = application.deployments
     assert ingress.name == "ingress" and "rollout" not in application.args
-    settings = parse_serve_config({**application.args, **ingress.user_config}, "args")
+    changing: Any = ingress.user_config
+    settings = parse_serve_config({**application.args, **changing}, "args")
     container = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"][
         "containers"
     ][0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.serve.schema import DeploymentStatus, DeploymentStatusOverview
+from ray.serve.schema import DeploymentStatusOverview
 
 from agentark_ray.config import parse_config
 from agentark_ray.serving import team
@@ -20,9 +20,7 @@ POOLS = PoolsConfig.model_validate({"debate": {"min_replicas": 0}})
 
 def overview(status: str = "HEALTHY", **states: int) -> DeploymentStatusOverview:
     made: Any = DeploymentStatusOverview
-    return made(
-        status=DeploymentStatus(status), status_trigger="", replica_states=states, message=""
-    )
+    return made(status=status, status_trigger="", replica_states=states, message="")
 
 
 def found(**changes: DeploymentStatusOverview) -> dict[str, DeploymentStatusOverview]:
