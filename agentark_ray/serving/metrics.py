@@ -3,6 +3,8 @@
 from ray.util.metrics import Counter, Gauge, Histogram
 
 SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0]
+# Ray sums up the middles of the buckets: here they are whole numbers.
+ROUNDS = [0.5 + rounds for rounds in range(17)]
 
 
 class ServingMetrics:
@@ -26,9 +28,7 @@ class ServingMetrics:
             boundaries=SECONDS,
             tag_keys=tags,
         )
-        self._rounds = Histogram(
-            "agentark_serve_rounds", "Rounds of a debate.", boundaries=[1, 2, 3, 4, 6, 8, 16]
-        )
+        self._rounds = Histogram("agentark_serve_rounds", "Rounds of a debate.", boundaries=ROUNDS)
         self._handed_over = Counter("agentark_serve_handed_over", "Hybrid answers by the debate.")
         self._fallbacks = Counter(
             "agentark_serve_fallbacks", "Answers by another arm than chosen.", tag_keys=("arm",)
