@@ -158,8 +158,8 @@ def stream(served: dict[str, Any], began: threading.Event) -> tuple[list[str], f
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """An application whose debates take 12 rounds of 4 s."""
-    values = ("engine.scripted_latency_s=4", "debate.rounds=12", "debate.stop=fixed")
+    """An application whose debates take 12 rounds of 8 s."""
+    values = ("engine.scripted_latency_s=8", "debate.rounds=12", "debate.stop=fixed")
     with application(tmp_path_factory.mktemp("slow"), PORT, *values) as served:
         yield served
 

@@ -127,7 +127,10 @@ def test_an_endpoint_that_did_not_start_is_tried_again(
     assert endpoint.starts == 2
 
 
-def test_an_overloaded_student_does_not_hand_over(tmp_path: Path) -> None:
+def test_an_overloaded_student_does_not_hand_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team.WATCH, "start", lambda pools: None)
     config = parse_config({}, [f"output={tmp_path}"], "test")
 
     def asked(error: Exception) -> Any:
