@@ -3,6 +3,7 @@
 import statistics
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from agentark_ray.traces.progress import start_progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.types import Split
 
-POLL_S = 0.05
+POLL_S = 0.2  # each look takes CPU time of the driver and of Progress, on cores that the engines share
 ALL_ACTORS_S = 600  # Ray Data waits so long for the whole pool before the first block
 
 
@@ -60,15 +61,14 @@ def run_job(config: Config, model: str) -> list[Sample]:
 
 def _watch(progress: Any, samples: list[Sample], ended: threading.Event) -> None:
     actors: list[psutil.Process] = []
+    cpu = 0.0
     while not ended.wait(POLL_S):
         counts, seconds = ray.get(progress.counts.remote())
         if counts.done == (samples[-1].done if samples else 0):
             continue
         actors = actors or _actors()
-        try:
+        with suppress(psutil.NoSuchProcess):  # the job ends
             cpu = sum(sum(process.cpu_times()[:2]) for process in actors)
-        except psutil.NoSuchProcess:  # the job ends, and its tail is not used
-            return
         samples.append(
             Sample(seconds=seconds, done=counts.done, output_tokens=counts.output_tokens, cpu_s=cpu)
         )

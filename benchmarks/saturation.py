@@ -109,7 +109,7 @@ def _figures(tokens: int, seconds: float) -> dict[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--model", choices=list(RANDOM_MODELS), default="3M", help="its parameters")
-    parser.add_argument("--debates", type=int, default=256)
+    parser.add_argument("--debates", type=int, default=512)
     parser.add_argument("--agents", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=85, help="of every answer")
