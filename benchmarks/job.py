@@ -18,7 +18,7 @@ from agentark_ray.traces.progress import start_progress
 from agentark_ray.traces.requests import Plan, write_questions, write_requests
 from agentark_ray.types import Split
 
-POLL_S = 0.2  # each look takes CPU time of the driver and of Progress, on cores that the engines share
+POLL_S = 0.2  # a look takes CPU time on cores that the engines share
 ALL_ACTORS_S = 600  # Ray Data waits so long for the whole pool before the first block
 
 

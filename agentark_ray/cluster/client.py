@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ POLL_S = 0.5
 LOST_S = 120.0  # a head that restarts may be away for so long
 # They tell of every file that is left out and every connection.
 CHATTY = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+# The last line of a stack trace; traces of the head hold those of its agent.
+_RAISED = re.compile(r"[A-Za-z_][\w.]*: (?!.*Traceback)(.+)")
 EXIT_CODES = {JobStatus.SUCCEEDED: 0, JobStatus.FAILED: 1, JobStatus.STOPPED: 130}
 
 
@@ -122,14 +125,19 @@ class Jobs:
         except AuthenticationError:
             raise ConfigError(f"{what}: refuses the token of {token_file()}") from None
         except (RuntimeError, ValueError) as error:
-            words = _first_line(error)
+            words = _reason(error)
             if job and words.startswith("Request failed with status code 404"):
                 words = "no such job"
             raise ConfigError(f"{what}: {words}") from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    """The first line; of a stack trace, which the API sends as its answer, what was raised."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "Traceback" not in lines[0]:
+        return lines[0]
+    raised = [match[1] for line in lines if (match := _RAISED.match(line))]
+    return raised[-1].rstrip(".") if raised else lines[0]
 
 
 def exit_code(job: JobDetails) -> int:

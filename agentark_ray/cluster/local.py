@@ -6,11 +6,13 @@ other ports listen where Ray makes them. What runs is in `nodes.json` of the clu
 process id.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -74,6 +76,18 @@ class LocalCluster:
                 f"{self.folder}: no local cluster runs; agentark cluster local --nodes 3 starts one"
             )
         return found
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        """The state, which no other process changes meanwhile.
+
+        Raises:
+            ConfigError: no cluster runs.
+        """
+        self.state()
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield self.state()
 
     def _read(self) -> State | None:
         if not self._file.is_file():
@@ -163,13 +177,17 @@ class LocalCluster:
         Raises:
             ConfigError: no cluster runs, or the head did not start.
         """
-        state = self.state()
-        self._kill(state, HEAD)
+        with self._changing() as state:
+            self._kill(state, HEAD)
+            workers = tuple(node for node in state.nodes if node.name != HEAD)
+            node = self._start_head_again(state, env)
+            self._write(replace(state, nodes=(node, *workers)))
+
+    def _start_head_again(self, state: State, env: Mapping[str, str] | None) -> NodeProcess:
         # With it, Ray takes the workers' raylets for a cluster that runs on the head's port.
         (self.folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
         ports = [int(url.rpartition(":")[2]) for url in (state.address, state.dashboard)]
-        node = self._start_head(ports[0], ports[1], env)
-        self._write(replace(self.state(), nodes=(node, *self.state().nodes)))
+        return self._start_head(ports[0], ports[1], env)
 
     def _own_folder(self) -> None:
         """The folder is in a place where others may write: it must be this user's alone."""
@@ -180,10 +198,15 @@ class LocalCluster:
 
     def add(self, spec: NodeSpec, env: Mapping[str, str] | None = None) -> NodeProcess:
         """Start one more worker, also while jobs run."""
-        state = self.state()
+        with self._changing() as state:
+            node = self._start_worker(state, spec, env or {})
+            self._write(replace(state, made=state.made + 1, nodes=(*state.nodes, node)))
+            return node
+
+    def _start_worker(self, state: State, spec: NodeSpec, env: Mapping[str, str]) -> NodeProcess:
         name = f"worker-{state.made + 1}"
         labels = ",".join([f"{NODE_LABEL}={name}", *spec.labels])
-        node = start_node(
+        return start_node(
             self.folder,
             name,
             {
@@ -195,10 +218,8 @@ class LocalCluster:
                 "temp-dir": self.folder / f"ray-{state.made + 1}",
                 "object-store-memory": spec.store_bytes,
             },
-            env or {},
+            env,
         )
-        self._write(replace(state, made=state.made + 1, nodes=(*state.nodes, node)))
-        return node
 
     def kill(self, name: str) -> None:
         """Kill a worker with all its processes at once, as a cloud takes a spot machine away.
@@ -206,9 +227,9 @@ class LocalCluster:
         Raises:
             ConfigError: no such worker runs.
         """
-        state = self.state()
-        _worker(state, name)
-        self._kill(state, name)
+        with self._changing() as state:
+            _worker(state, name)
+            self._kill(state, name)
 
     def drain(self, name: str, notice_s: int = NOTICE_S) -> None:
         """Tell Ray that a worker will be taken away in `notice_s` seconds, and then kill it.
@@ -221,21 +242,24 @@ class LocalCluster:
         state = self.state()
         process = _worker(state, name).process()
         listed = run_ray("list", "nodes", f"--address={state.dashboard}", "--format=json")
-        (node_id,) = (
+        found = [
             node["node_id"]
             for node in json.loads(listed)
             if node["state"] == "ALIVE" and node["labels"].get(NODE_LABEL) == name
-        )
+        ]
+        if not found:
+            raise ConfigError(f"{name}: Ray does not list it as alive, so it cannot be told")
         run_ray(
             "drain-node",
             f"--address={state.address}",
-            f"--node-id={node_id}",
+            f"--node-id={found[0]}",
             "--reason=DRAIN_NODE_REASON_PREEMPTION",
             f"--reason-message={name} is taken away",
             f"--deadline-remaining-seconds={notice_s}",
         )
         psutil.wait_procs([process] if process else [], timeout=notice_s)
-        self._kill(self.state(), name)
+        with self._changing() as now:
+            self._kill(now, name)
 
     def _kill(self, state: State, name: str) -> None:
         roots = [node.process() for node in state.alive if node.name == name]

@@ -68,6 +68,27 @@ def test_a_refusal_is_said_as_it_is(api: tuple[Jobs, Answers], asked: str) -> No
     assert str(error.value).endswith(f"status code 500: {JOB}: the head is busy")
 
 
+def test_of_a_stack_trace_the_reason_is_said(api: tuple[Jobs, Answers]) -> None:
+    """As Ray's head answers for its agent, when a job's name is taken."""
+    jobs, answers = api
+    agent = (
+        "Traceback (most recent call last):\n"
+        '  File "job_agent.py", line 45, in submit_job\n'
+        "    submission_id = await self.get_job_manager().submit_job(\n"
+        "ValueError: Job with submission_id first already exists. Please use a different one.\n"
+    )
+    answers[f"/api/jobs/{JOB}"] = (
+        500,
+        "Traceback (most recent call last):\n"
+        '  File "job_head.py", line 134, in _raise_error\n'
+        f"RuntimeError: Request failed with status code 400: {agent}.\n",
+    )
+    with pytest.raises(ConfigError) as error:
+        jobs.details(JOB)
+    words = "Job with submission_id first already exists. Please use a different one"
+    assert str(error.value) == f"{JOB} at {jobs.address}: {words}"
+
+
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_head_that_has_gone(
     api: tuple[Jobs, Answers], asked: str, monkeypatch: pytest.MonkeyPatch

@@ -3,11 +3,18 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from ray.autoscaler._private.util import hash_runtime_conf, prepare_config, validate_config
+from ray.autoscaler._private.util import (
+    generate_ssh_key_paths,
+    hash_runtime_conf,
+    prepare_config,
+    validate_config,
+)
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
@@ -78,6 +85,48 @@ def test_no_secret_travels_with_the_project(name: str) -> None:
     assert secrets <= set((ROOT / ".gitignore").read_text().splitlines())
     assert {f"**/{one}" for one in secrets} <= set(
         (ROOT / ".dockerignore").read_text().splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("aws", "ray-autoscaler_us-west-2.pem"),  # as Ray's provider names them
+        ("aws", "ray-autoscaler_1_us-west-2.pem"),
+        ("gcp", generate_ssh_key_paths("ray-autoscaler_gcp_us-central1_project_ubuntu_0")[1]),
+        ("onprem", launcher("onprem")["auth"]["ssh_private_key"]),
+    ],
+)
+def test_the_key_to_the_workers_comes_to_the_head(name: str, key: str) -> None:
+    """Ray copies it as it copies the project; without it no worker ever starts."""
+    file = Path(key).name
+    for pattern in launcher(name)["rsync_exclude"]:
+        kept, _, words = pattern.rpartition("+ ")
+        if fnmatch(file, words):
+            assert kept == "" and pattern.startswith("+ ")
+            return
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync")
+def test_rsync_reads_the_patterns_so(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    sources = [tmp_path / name for name in ("ray-autoscaler_us-west-2.pem", "own.pem", "code.py")]
+    excludes = [f"--exclude={pattern}" for pattern in launcher("aws")["rsync_exclude"]]
+    for source in sources:
+        source.write_text("")
+        subprocess.run(["rsync", "-a", *excludes, source, there], check=True)
+    assert sorted(path.name for path in there.iterdir()) == [
+        "code.py",
+        "ray-autoscaler_us-west-2.pem",
+    ]
+
+
+def test_all_own_machines_are_started() -> None:
+    """By the autoscaler v1: v2 counts the head as one of `min_workers` of its node type."""
+    assert (
+        "; RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=token ray start --head"
+        in (launcher("onprem")["head_start_ray_commands"][-1])
     )
 
 
@@ -156,14 +205,15 @@ def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:
         for node in launcher("aws")["available_node_types"].values()
     }
     assert used == profiles
-    (tag,) = {
-        statement["Condition"]["StringEquals"]["ec2:ResourceTag/ray-cluster-name"]
-        for statement in resources["HeadRole"]["Properties"]["Policies"][0]["PolicyDocument"][
-            "Statement"
-        ]
-        if "Condition" in statement
+    conditions: Object = {}
+    for statement in resources["HeadRole"]["Properties"]["Policies"][0]["PolicyDocument"][
+        "Statement"
+    ]:
+        conditions |= statement.get("Condition", {}).get("StringEquals", {})
+    assert conditions == {
+        "ec2:ResourceTag/ray-cluster-name": launcher("aws")["cluster_name"],
+        "iam:AWSServiceName": "spot.amazonaws.com",
     }
-    assert tag == launcher("aws")["cluster_name"]
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])

@@ -225,15 +225,29 @@ def gibibytes(text: str) -> int:
     return int(text.removesuffix("Gi")) * 2**30
 
 
+def gpus_at_most(spec: Object) -> int:
+    """Of all groups of workers."""
+    return sum(
+        group["maxReplicas"]
+        * group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        for group in spec["workerGroupSpecs"]
+    )
+
+
+@pytest.mark.parametrize("folder", [one for one in OVERLAYS if one.name == "serve"], ids=shown)
+def test_the_service_comes_up_on_the_gpus_it_may_have(folder: Path) -> None:
+    """With engines of one GPU; else it waits for ever, and nothing says why."""
+    (service,) = (one for one in render(folder) if one["kind"] == "RayService")
+    (described,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    pools = parse_serve_config(described["args"], "args").pools
+    engines = pools.base.min_replicas + pools.student.min_replicas
+    assert engines <= gpus_at_most(ray_spec(service) or {})
+
+
 def test_the_large_size_has_64_gpus_and_the_small_one_three() -> None:
     def gpus(folder: Path) -> int:
         (cluster,) = (one for one in render(folder) if one["kind"] == "RayCluster")
-        groups = cluster["spec"]["workerGroupSpecs"]
-        return sum(
-            group["maxReplicas"]
-            * group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
-            for group in groups
-        )
+        return gpus_at_most(cluster["spec"])
 
     assert gpus(KUBERAY / "overlays/small/cluster") == 3
     assert gpus(KUBERAY / "overlays/large/cluster") == 64 + 32

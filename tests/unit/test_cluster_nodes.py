@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from agentark_ray.cluster import local
 from agentark_ray.cluster.local import HEAD, LocalCluster, NodeSpec
 from agentark_ray.cluster.processes import free_port
 from agentark_ray.config import ConfigError
@@ -74,6 +76,29 @@ def test_a_head_comes_back_on_its_ports_with_its_disk(cluster: LocalCluster, ask
     node.wait()
     cluster.restart_head()  # one that is gone already
     assert len(cluster.state().alive) == 3
+
+
+def test_a_head_that_comes_back_alone_is_known(cluster: LocalCluster) -> None:
+    cluster.kill("worker-1")
+    cluster.kill("worker-2")
+    cluster.restart_head()
+    assert [node.name for node in cluster.state().alive] == [HEAD]
+
+
+def test_workers_that_are_added_at_once_have_names_of_their_own(cluster: LocalCluster) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        added = list(threads.map(LocalCluster(cluster.folder).add, [NodeSpec()] * 3))
+    names = {"worker-3", "worker-4", "worker-5"}
+    assert {node.name for node in added} == names
+    assert {node.name for node in cluster.state().alive} == {HEAD, "worker-1", "worker-2", *names}
+
+
+def test_a_worker_that_ray_does_not_list_cannot_be_told(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "run_ray", lambda *words: "[]")
+    with pytest.raises(ConfigError, match="worker-1: Ray does not list it as alive"):
+        cluster.drain("worker-1")
 
 
 def test_a_new_cluster_does_not_have_the_state_of_an_earlier_one(

@@ -22,6 +22,7 @@ OTHERS = {
         "--stack-name --template-file --capabilities --parameter-overrides"
     ),
     "gcloud storage buckets create": "--project --location",
+    "gcloud services enable": "--project",
     "helm repo add": "",
     "helm install": "--version --namespace --create-namespace",
     "docker build": "-f -t",
