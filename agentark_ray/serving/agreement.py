@@ -59,9 +59,10 @@ class Shadow:
             quiet = body.model_copy(update={"stream": False, "stream_options": None})
             other = Reply()
             await arm.answer(other, quiet, f"shadow-{time.monotonic_ns()}")
+            latency_s = time.perf_counter() - other.started_s  # without the grading
             answers = await extracted(self._grader, (reply.text, other.text))
             agrees = await agree(self._grader, answers)
-            self._ledger.compared(body, reply, other, agrees)
+            self._ledger.compared(body, reply, other, agrees, latency_s)
         except Refused:
             self._ledger.metrics.shadowed("failed")
         finally:

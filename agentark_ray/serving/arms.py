@@ -47,6 +47,7 @@ class Reply:
     started_s: float = field(default_factory=time.perf_counter)  # the request has come
     body: Mapping[str, Any] | None = None
     stream: AsyncIterator[str] | None = None
+    cancel: Callable[[], Any] | None = None  # ends what makes the stream
     usage: Usage = field(default_factory=Usage)
     text: str = ""  # of the answer; of a single model's stream only with `collect`
     collect: bool = False
@@ -61,6 +62,12 @@ class Reply:
         """An arm tries to answer; what another attempt has used is not the user's to pay."""
         self.arm, self.usage, self.text = arm, Usage(), ""
         self.first_s, self.handed_over = None, False
+
+    def give_up(self) -> None:
+        """Nobody will read the stream, of which nothing has been read."""
+        if self.stream is not None and self.cancel is not None:
+            self.stream = None
+            self.cancel()
 
     def note_first(self) -> None:
         """The first text is there."""
@@ -204,6 +211,7 @@ class ModelArm(Arm):
                     reply, first, response, request.usage_wanted, self._limits.stream_tokens
                 )
 
+            reply.cancel = response.cancel
             reply.stream = self._until_end(reply, pieces, response.cancel)
             return
         body = found.model_dump(exclude_none=True)
@@ -281,6 +289,7 @@ class TeamArm(Arm):
                 def pieces() -> AsyncIterator[str]:
                     return _told(self.name, reply, first, response, request, request_id)
 
+                reply.cancel = response.cancel
                 reply.stream = self._until_end(reply, pieces, response.cancel)
                 return
             async for event in response:

@@ -161,7 +161,7 @@ class ServeConfig(Section):
     @property
     def divided(self) -> RolloutConfig:
         """Who answers `agentark`."""
-        arms = [model for model in ("debate", *self.models) if model in self.models]
+        arms = [arm for arm in ("debate", *self.models) if arm in {*self.models} & {*get_args(Arm)}]
         return self.rollout or RolloutConfig.model_validate({"weights": {arms[0]: 1.0}})
 
     @model_validator(mode="after")

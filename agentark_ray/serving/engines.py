@@ -159,6 +159,10 @@ class EngineUnavailable(RuntimeError):
     """No replica of an engine could answer, or no endpoint; asking again later may help."""
 
 
+class EngineRefused(RequestRefused):
+    """What was asked is not for an engine of the application, whoever asks."""
+
+
 class EngineOverloaded(RuntimeError):
     """Too many requests wait for an engine; asking again later may help."""
 
@@ -199,7 +203,7 @@ class HandleEngine:
         """One completion, with its mean log-probability.
 
         Raises:
-            PromptTooLong, RequestRefused: the engine says no.
+            PromptTooLong, EngineRefused: the engine says no.
             EngineUnavailable: every replica that was asked was lost, or there can be none.
             EngineOverloaded: too many requests wait.
             TimeoutError: at the deadline.
@@ -212,7 +216,7 @@ class HandleEngine:
         if error is not None and TOO_LONG in error.message:
             raise PromptTooLong(message=error.message)
         if error is not None:
-            raise RequestRefused(error.message)
+            raise EngineRefused(error.message)
         found = ChatCompletion.model_validate(answer.model_dump())
         return completion_of(found, sampling, perf_counter() - started, logprobs=True)
 

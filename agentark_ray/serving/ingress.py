@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from agentark_ray.prices import TokenPrices
 from agentark_ray.serving.agreement import Shadow, agree, extracted
-from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm
+from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm, as_refused
 from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig, parse_serve_config
 from agentark_ray.serving.events import error_body
 from agentark_ray.serving.guard import ANYBODY, SECURITY_HEADERS, Guard
@@ -39,6 +39,8 @@ from agentark_ray.serving.rollout import choose, fallbacks, is_shadowed
 from agentark_ray.serving.watch import RETRY_S, WATCH, running_ingresses
 from agentark_ray.tasks.registry import TASKS
 
+RECENT_S = 5.0  # for the recorder to answer
+UNFIT = (404, 422)  # what was asked is not for this arm, and may be for another one
 LOGGER = logging.getLogger("ray.serve")
 PAGE = Path(__file__).parent / "page"
 ERRORS: dict[int | str, dict[str, Any]] = {  # what every route may answer, for the OpenAPI document
@@ -141,8 +143,15 @@ class Ingress:
         return {
             "prices": prices,  # US dollars a million tokens
             "rollout": self._rollout.model_dump(mode="json"),
-            "requests": await self._recorder.recent.remote(),
+            "requests": await self._latest(),
         }
+
+    async def _latest(self) -> Any:
+        try:
+            async with asyncio.timeout(RECENT_S):
+                return await self._recorder.recent.remote()
+        except Exception as error:
+            raise as_refused(error) or error from None
 
     async def agreement(self, body: Answers) -> dict[str, Any]:
         """Whether two texts give the same answer, as the task's grader reads them."""
@@ -185,6 +194,7 @@ class Ingress:
             raise
         except asyncio.CancelledError:
             reply.status = GONE
+            reply.give_up()
             raise
         finally:
             if reply.stream is None:
@@ -219,20 +229,23 @@ class Ingress:
         user = body.user or (state.user if state.user != ANYBODY else state.request_id)
         arm = choose(rollout.weights, user)
         served = tuple(self._settings.models)
-        *tries, last = (arm, *fallbacks(rollout, arm, served))
-        for name in (*tries, last):
+        tries = (arm, *fallbacks(rollout, arm, served))
+        failed: Refused | None = None
+        for name in tries:
             try:
-                await self._try(name, name == last, reply, body, state.request_id)
+                await self._try(name, name == tries[-1], reply, body, state.request_id)
             except Refused as refused:
-                if refused.status < 500 or name == last:
+                if refused.status < 500 and not (failed and refused.status in UNFIT):
                     raise
+                failed = failed or refused
                 self._ledger.metrics.fell_back(name)
                 continue
             if isinstance(body, ChatRequest) and is_shadowed(rollout, state.request_id, name):
                 assert rollout.shadow is not None
                 self._shadow.follow(body, reply, self._arms[rollout.shadow.arm])
             return
-        raise AssertionError("unreachable: the last arm answers or raises")
+        assert failed is not None, "every arm has failed"
+        raise failed
 
     async def _try(
         self, name: str, last: bool, reply: Reply, body: AnyRequest, request_id: str

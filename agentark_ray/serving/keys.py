@@ -137,7 +137,9 @@ def add_key(path: str, name: str) -> str:
     except ValidationError as error:
         raise ConfigError(f"name {name!r}: {error.errors()[0]['msg']}") from None
     file.parent.mkdir(parents=True, exist_ok=True)
+    ended = not file.exists() or file.read_bytes()[-1:] in (b"", b"\n")
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
+        stream.write("" if ended else "\n")
         stream.write(json.dumps(entry.model_dump(include={"name", "sha256"})) + "\n")
     return key

@@ -19,6 +19,9 @@ LOGGER = logging.getLogger("ray.serve")
 TELL_S = 1.0  # between news to the recorder
 STUDENTS = ("student", "hybrid")  # whose requests say how the student does
 GONE = 499  # the client has left, as nginx has it
+CUT_SHORT = (GONE, 504)  # before an engine has said how long the prompt was
+CHARS_A_TOKEN = 4  # of English text, about
+LOST_ROWS = 10_000  # at most, kept for a recorder that comes back
 
 
 class Ledger:
@@ -52,7 +55,9 @@ class Ledger:
         latency = time.perf_counter() - reply.started_s
         tokens = reply.usage
         if budget := getattr(state, "budget", None):
-            budget.spend(tokens.prompt_tokens + tokens.completion_tokens)
+            unread = reply.status in CUT_SHORT and not tokens.prompt_tokens
+            prompt = characters(body) // CHARS_A_TOKEN if unread else tokens.prompt_tokens
+            budget.spend(prompt + tokens.completion_tokens)
         self.metrics.ended(
             model=model,
             arm=reply.arm,
@@ -83,13 +88,14 @@ class Ledger:
                 row = self._row(body, reply, latency)
                 self._rows.append(row | {"kind": Kind.LIVE.value, "arm": reply.arm})
 
-    def compared(self, body: ChatRequest, reply: Reply, shadow: Reply, agrees: bool) -> None:
-        """A shadow has answered, too, what `reply` was to the user."""
+    def compared(
+        self, body: ChatRequest, reply: Reply, shadow: Reply, agrees: bool, latency_s: float
+    ) -> None:
+        """A shadow has answered, too, within `latency_s`, what `reply` was to the user."""
         self.metrics.shadowed("agrees" if agrees else "differs")
-        latency = time.perf_counter() - shadow.started_s
-        self._record(shadow, latency, agrees)
+        self._record(shadow, latency_s, agrees)
         compared = {"arm": reply.arm, "shadow": shadow.arm, "agreement": agrees}
-        row = self._row(body, shadow, latency)
+        row = self._row(body, shadow, latency_s)
         self._rows.append(row | {"kind": Kind.SHADOW.value, **compared})
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -126,7 +132,20 @@ class Ledger:
         await asyncio.sleep(TELL_S)
         rows, recent = self._rows, self._recent
         self._rows, self._recent = [], []
-        await self._recorder.add.remote(rows, recent)
+        try:
+            await self._recorder.add.remote(rows, recent)
+        except Exception as error:  # it starts again
+            LOGGER.warning("records wait: %s", type(error).__name__)
+            self._rows = [*rows, *self._rows][-LOST_ROWS:]
+            self._recent = [*recent, *self._recent][-LOST_ROWS:]
+            self.in_background(self._tell())
+
+
+def characters(body: AnyRequest) -> int:
+    """The length of a request's texts."""
+    if isinstance(body, ChatRequest):
+        return sum(len(message.text) for message in body.messages)
+    return len(body.prompt)
 
 
 def asked_of(body: AnyRequest) -> Any:

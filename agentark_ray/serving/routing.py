@@ -85,10 +85,11 @@ class PrefixRouter(LocalityMixin, MultiplexMixin, RequestRouter):
     ) -> list[list[RunningReplica]]:
         """Groups of replicas, to be tried in this order."""
         known = self._reader(pending_request)
-        if known is not None:
-            return [[known]]
+        # Also where somebody knows it: one that is full or lost must not be waited for, and Serve
+        # pauses between attempts only if it was asked for others.
         usual: Any = PowerOfTwoChoicesRequestRouter.choose_replicas
-        return await usual(self, candidate_replicas, pending_request)
+        groups = await usual(self, candidate_replicas, pending_request)
+        return groups if known is None else [[known], *groups]
 
     def _get_pending_request_matching_internal_request_id(
         self, request_metadata: Any = None

@@ -11,8 +11,15 @@ from agentark_ray.config import Config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.debate.run import run_debate
 from agentark_ray.debate.talk import DebateProtocol, Talk
+from agentark_ray.engine.dead import EngineDeadError
 from agentark_ray.serving.config import LimitsConfig, PoolsConfig
-from agentark_ray.serving.engines import LOST, EngineOverloaded, EngineUnavailable, Team
+from agentark_ray.serving.engines import (
+    LOST,
+    EngineOverloaded,
+    EngineRefused,
+    EngineUnavailable,
+    Team,
+)
 from agentark_ray.serving.events import Answered, Event, HandedOver, Usage, answered, said, voted
 from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.serving.watch import WATCH
@@ -122,6 +129,8 @@ def failure(debate: Debate) -> Refused:
         return Refused(
             400, f"{debate.error_message}", param="messages", code="context_length_exceeded"
         )
+    if debate.error_type == EngineRefused.__name__:
+        return Refused(400, f"an engine does not take this: {debate.error_message}")
     if debate.error_type == EngineUnavailable.__name__:
         return Refused(503, "an engine is not available", retry_after_s=RETRY_S)
     if debate.error_type == OVERLOADED:
@@ -172,6 +181,7 @@ class HybridServer:
         Raises:
             Refused: the debate failed, too; or the question is too long for the student, or too
                 many wait for it.
+            EngineDeadError: the replica that held the debate was lost.
         """
         mine = await self._student_says(asked)
         if mine is not None and mine.answer is not None and self._is_sure(mine):
@@ -186,8 +196,8 @@ class HybridServer:
                 if isinstance(event, Answered):
                     event = replace(event, usage=event.usage + spent, confidence=confidence)
                 yield event
-        except LOST:
-            raise Refused(503, "the debate was lost; ask again", retry_after_s=RETRY_S) from None
+        except LOST:  # as such, so that whoever asked may ask again
+            raise EngineDeadError("the debate's replica was lost") from None
         finally:
             response.cancel()
 

@@ -52,7 +52,7 @@ def test_what_is_wrong_is_named(values: dict[str, Any], words: str) -> None:
 def test_without_a_rollout_the_debate_answers_or_the_first_model() -> None:
     every = parse_serve_config({"run": "r"}, "test")
     assert user_config(every)["rollout"]["weights"] == {"debate": 1.0}
-    one = parse_serve_config({"run": "r", "models": ["student", "base"]}, "test")
+    one = parse_serve_config({"run": "r", "models": ["base", "student"]}, "test")
     assert one.divided.weights == {"student": 1.0}
 
 

@@ -17,6 +17,7 @@ from agentark_ray.serving import engines, team
 from agentark_ray.serving.config import LimitsConfig, PoolConfig, PoolsConfig
 from agentark_ray.serving.engines import (
     EngineOverloaded,
+    EngineRefused,
     EngineUnavailable,
     HandleEngine,
     Team,
@@ -89,6 +90,36 @@ def test_what_a_debate_says_of_an_engine_that_does_not_answer(
         ask([error], retries=0)
     refused = failure(debate_that_failed(raised.__name__))
     assert refused.status == status and refused.retry_after_s
+
+
+def test_what_an_engine_does_not_take_is_the_users() -> None:
+    """An endpoint's refusal is not: it may be the key that it was given."""
+    refusal: Any = SimpleNamespace(error=SimpleNamespace(message="system role not supported"))
+    with pytest.raises(EngineRefused, match="system role"):
+        ask([refusal])
+    assert failure(debate_that_failed("EngineRefused")).status == 400
+    assert failure(debate_that_failed("RequestRefused")).status == 502
+
+
+def test_a_debate_that_is_lost_may_be_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team.WATCH, "start", lambda pools: None)
+    server = HybridServer(
+        parse_config({}, [f"output={tmp_path}"], "test"),
+        student="s",
+        handles={"s": (Handle(*[[LOST]] * 3), "student")},  # type: ignore[dict-item]
+        debate=Handle([LOST]),  # type: ignore[arg-type]
+        threshold=-0.5,
+        limits=LIMITS,
+        pools=PoolsConfig(),
+    )
+
+    async def events() -> list[Any]:
+        return [event async for event in server.answer(Asked(question="2 + 2?"))]
+
+    with pytest.raises(engines.LOST):
+        asyncio.run(events())
 
 
 def debate_that_failed(error: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import ActorDiedError
 from starlette.testclient import TestClient
 
 from agentark_ray.section import ConfigError
@@ -16,7 +17,7 @@ from agentark_ray.serving.budget import Budget
 from agentark_ray.serving.config import parse_serve_config, user_config
 from agentark_ray.serving.events import Said
 from agentark_ray.serving.ingress import Ingress, rollout_of
-from agentark_ray.serving.requests import Answers, ChatRequest
+from agentark_ray.serving.requests import Answers, ChatRequest, Refused
 from tests.unit.handles import FOREVER, Handle
 
 SETTINGS = parse_serve_config({"run": "r", "models": ["student", "debate"]}, "test")
@@ -28,14 +29,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(ingress.WATCH, "start", lambda *_: None)
     monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(app_name="a"))
 
-    def make(debate: Handle) -> Ingress:
+    def make(debate: Handle, settings: Any = SETTINGS, **engines: Any) -> Ingress:
         handles: dict[str, Any] = {"debate": debate}
         found = Ingress(
-            engines={},
-            models=("debate",),
+            engines=engines,
+            models=("agentark", *engines, "debate"),
             teams=handles,
             recorder=Handle(),  # type: ignore[arg-type]
-            settings=SETTINGS,
+            settings=settings,
             task="gsm8k",
             student="rsft",
             max_tokens=9,
@@ -68,7 +69,59 @@ def test_a_client_that_leaves_pays_for_what_was_said(
     asyncio.run(leave())
     assert [(one["status"], one["arm"]) for one in ended] == [(499, "debate")]
     assert handle.cancelled == 1
-    assert budget._tokens.left == 86
+    assert budget._tokens.left == 85  # 14 tokens of two turns, and the prompt
+
+
+def ask(found: Ingress, **values: Any) -> Any:
+    messages = [{"role": "user", "content": "2 + 2?"}]
+    body = ChatRequest.model_validate({"model": "agentark", "messages": messages, **values})
+    state = SimpleNamespace(request_id="chatcmpl-1", user="alice", budget=None)
+    return found.chat(body, SimpleNamespace(state=state))  # type: ignore[arg-type]
+
+
+def test_a_fallback_that_cannot_take_a_request_is_not_the_answer(made: Any) -> None:
+    """The user is told what may be tried again, not that it can never be."""
+    settings = parse_serve_config(
+        {"run": "r", "models": ["student", "debate"], "rollout": {"weights": {"student": 1.0}}},
+        "test",
+    )
+    lost = Handle(*[[ActorDiedError()]] * 9)
+    found = made(Handle(), settings, student=lost)
+    with pytest.raises(Refused) as refused:
+        asyncio.run(ask(found, stop=["\n"]))
+    assert refused.value.status == 503 and refused.value.retry_after_s
+    with pytest.raises(Refused) as refused:
+        asyncio.run(ask(found, stop=["\n"], model="debate"))
+    assert refused.value.status == 422
+
+
+def test_who_leaves_just_as_the_first_word_comes_frees_the_engine(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Handle([TURN, FOREVER])
+    found = made(handle)
+    begun = found._arms["debate"].answer
+
+    async def answer(*args: Any) -> None:
+        await begun(*args)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(found._arms["debate"], "answer", answer)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(ask(found, model="debate", stream=True))
+    assert handle.cancelled == 1 and found._ledger._ongoing == 0
+
+
+def test_a_lost_recorder_is_no_bug(made: Any) -> None:
+    found = made(Handle())
+
+    def remote() -> Any:
+        raise ActorDiedError
+
+    found._recorder = SimpleNamespace(recent=SimpleNamespace(remote=remote))  # type: ignore[assignment]
+    with pytest.raises(Refused) as refused:
+        asyncio.run(found.recent())
+    assert refused.value.status == 503
 
 
 def test_another_rollout_must_be_to_arms_that_are_served(made: Any) -> None:

@@ -16,6 +16,14 @@ from agentark_ray.serving.keys import add_key, find, hash_of, load_keys
 from agentark_ray.serving.rollout import choose, fallbacks, is_shadowed
 
 
+def test_a_key_is_added_to_a_file_without_a_last_newline(tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    add_key(str(file), "alice")
+    file.write_text(file.read_text().rstrip("\n"))
+    add_key(str(file), "bob")
+    assert [key.name for key in load_keys(KeysConfig(file=str(file)))] == ["alice", "bob"]
+
+
 def test_a_key_is_found_by_its_hash_and_is_not_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "keys.jsonl"
     alice, bob = add_key(str(file), "alice"), add_key(str(file), "bob")

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from agentark_ray.monitoring import Kind, Request, read_requests
 from agentark_ray.serving import ledger as ledger_module
 from agentark_ray.serving.arms import Reply
+from agentark_ray.serving.budget import Budget
 from agentark_ray.serving.events import Usage
 from agentark_ray.serving.ledger import Ledger
 from agentark_ray.serving.records import Recorder
@@ -67,9 +69,9 @@ def test_a_comparison_with_the_shadow_is_kept(
     def happens(ledger: Ledger) -> None:
         debate, student = reply("debate", 90), reply("student")
         ledger.ended("agentark", CHAT, debate, STATE)
-        ledger.compared(CHAT, debate, student, agrees=True)
+        ledger.compared(CHAT, debate, student, True, 0.25)
         ledger.ended("agentark", CHAT, student, STATE)
-        ledger.compared(CHAT, student, debate, agrees=False)
+        ledger.compared(CHAT, student, debate, False, 0.5)
 
     rows = recorded(tmp_path, happens, monkeypatch)
     assert [(row.kind, row.arm, row.shadow, row.agreement, row.output_tokens) for row in rows] == [
@@ -78,7 +80,51 @@ def test_a_comparison_with_the_shadow_is_kept(
         (Kind.SHADOW, "student", "debate", False, 90),
     ]
     assert {row.student for row in rows} == {"rsft"}
+    assert [row.latency_ms for row in rows][::2] == [250.0, 500.0]
     assert {row.features["words"] for row in rows} == {4}
+
+
+def test_records_wait_for_a_recorder_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "TELL_S", 0.0)
+    kept: list[Any] = []
+
+    async def add(rows: Any, recent: Any) -> None:
+        if not kept:
+            kept.append("lost")
+            raise ActorDiedError
+        kept.append((len(rows), [one["tokens"] for one in recent]))
+
+    async def work() -> None:
+        handle: Any = SimpleNamespace(add=SimpleNamespace(remote=add))
+        ledger = Ledger(handle, "rsft", log_prompts=False)
+        ledger.ended("agentark", CHAT, reply("student", 5), STATE)
+        await asyncio.sleep(0)
+        ledger.ended("agentark", CHAT, reply("student", 6), STATE)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(work())
+    assert kept == ["lost", (2, [5, 6])]
+
+
+@pytest.mark.parametrize(
+    ("status", "usage", "spent"),
+    [
+        (499, Usage(), 5),  # "Be brief." and "What is 2 + 2?" have 23 characters
+        (504, Usage(completion_tokens=8), 13),
+        (499, Usage(prompt_tokens=11, completion_tokens=7), 18),
+        (503, Usage(), 0),
+    ],
+)
+def test_who_leaves_early_pays_for_the_prompt(status: int, usage: Usage, spent: int) -> None:
+    budget = Budget(100, 100, 0.0)
+
+    async def work() -> None:
+        ledger = Ledger(SimpleNamespace(), "rsft", log_prompts=False)  # type: ignore[arg-type]
+        left = Reply(arm="student", usage=usage, status=status)
+        ledger.ended("agentark", CHAT, left, SimpleNamespace(**vars(STATE), budget=budget))
+
+    asyncio.run(work())
+    assert 100 - budget._tokens.left == spent
 
 
 @pytest.fixture

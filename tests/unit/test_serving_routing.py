@@ -90,8 +90,7 @@ def pending(*contents: str, **values: Any) -> PendingRequest:
 
 def chosen(found: PrefixRouter, request: PendingRequest) -> Any:
     async def choose() -> Any:
-        (group,) = await found.choose_replicas(list(found.curr_replicas.values()), request)
-        return group
+        return (await found.choose_replicas(list(found.curr_replicas.values()), request))[0]
 
     return asyncio.run(choose())
 
@@ -122,6 +121,15 @@ def test_what_follows_a_prompt_goes_where_the_prompt_went() -> None:
     assert len(chosen(found, pending("Be short.", text(4, "b")))) == 2
     found.on_request_routed(pending(prompt=text(4, "p")), 4, None)
     assert chosen(found, pending(prompt=text(4, "p") + "more")) == [4]
+
+
+def test_a_reader_that_is_full_or_lost_is_not_waited_for() -> None:
+    """Serve tries the next group, and pauses before it asks again."""
+    found, request = router(), pending("", text(4))
+    found.on_request_routed(request, 1, None)
+    groups: Any = asyncio.run(found.choose_replicas(list(found.curr_replicas.values()), request))
+    assert groups[0] == [1] and sorted(groups[1]) == [0, 1]
+    assert request.routing_context.should_backoff
 
 
 def test_a_busy_replica_is_spared() -> None:
