@@ -11,6 +11,7 @@ from typing import Any
 from openai.types.chat import ChatCompletion
 from ray import serve
 from ray.exceptions import ActorDiedError, ActorUnavailableError, WorkerCrashedError
+from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.deployment import Application
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -24,7 +25,7 @@ from agentark_ray.engine.chat import completion_of, one_of
 from agentark_ray.engine.dead import EngineDeadError
 from agentark_ray.engine.make import dispatch, make_engine
 from agentark_ray.engine.settings import cpu_threads, gpus_of, ref_of, settings_of
-from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, CPU_THREADS, environment
+from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, CPU_THREADS, UNBOUND_EXECUTOR, environment
 from agentark_ray.models import local_model, resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
@@ -39,12 +40,30 @@ TOO_LONG = "context length"  # as vLLM says it
 LOGGER = logging.getLogger("ray.serve")
 
 
+class ServedEngine(VLLMEngine):
+    """Ray Serve LLM's engine; without a GPU its model runs in the engine's own process.
+
+    Ray asks vLLM for a process of the model's own there (UNBOUND_EXECUTOR says what that costs).
+    """
+
+    def _start_async_llm_engine(
+        self, vllm_engine_args: Any, vllm_engine_config: Any, placement_group: Any
+    ) -> Any:
+        if vllm_engine_config.device_config.device_type == "cpu":
+            vllm_engine_config.parallel_config.distributed_executor_backend = UNBOUND_EXECUTOR
+        return super()._start_async_llm_engine(
+            vllm_engine_args, vllm_engine_config, placement_group
+        )
+
+
 class EngineServer(LLMServer):
     """Ray Serve LLM's server, which ends with its engine.
 
     Serve looks after a replica every 10 s and replaces it after three failures; until then each
     request would fail. A replica whose process has ended is replaced at once.
     """
+
+    _default_engine_cls = ServedEngine
 
     async def start(self) -> None:
         """Start the engine, from a folder on this machine, and watch it."""
@@ -132,8 +151,8 @@ def llm_config(
     else:
         kwargs |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
     environ = environment(engine.cpu_kv_cache_gib) | QUIET
-    if not gpus:  # replicas of a machine without GPUs share its cores; idle ones need none
-        environ[CPU_THREADS] = str(cpu_threads(config))
+    if not gpus:  # a core is for what is between clients and engines
+        environ[CPU_THREADS] = str(engine.cpu_threads or max(1, cpu_threads(config) - 1))
     return LLMConfig(
         model_loading_config={"model_id": name, "model_source": resolve_model(ref.name)},
         engine_kwargs=kwargs,

@@ -27,6 +27,7 @@ def run(settings: ServeConfig, console: Console) -> None:
         ConfigError: what the user has to mend; nothing has been started.
     """
     schema = deploy_schema(settings)
+    save_hops()
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     with ray_session(cpus=CPUS):
         need_resources("pools", bundles(settings, read_parts(settings)))
@@ -51,6 +52,16 @@ def run(settings: ServeConfig, console: Console) -> None:
             if not on_cluster:
                 with stderr_held_back():  # the controller's end is no news
                     serve.shutdown()
+
+
+def save_hops() -> None:
+    """Let replicas and proxies that this process starts have one event loop each.
+
+    Serve would give the code of an application, and what routes its requests, threads of their own;
+    ours never holds a loop up, and a token then passes from thread to thread for nothing.
+    """
+    for what in ("USER_CODE_IN_SEPARATE_THREAD", "ROUTER_IN_SEPARATE_LOOP"):
+        os.environ.setdefault(f"RAY_SERVE_RUN_{what}", "0")
 
 
 def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
