@@ -1,7 +1,7 @@
 """The served application against a bare vLLM server, and a debate against its own slowest chain.
 
-`student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, by
-turns; ratios of output tokens a second and of the median time to the first token. `debate`: the
+`student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, each
+of which runs alone; ratios of output tokens a second and of the median time to the first token. `debate`: the
 time of a debate over the sum of its rounds' slowest answers. Servers listen on loopback; the load
 is bounded by `--concurrency`.
 """
@@ -165,30 +165,34 @@ async def load(url: str, asked: Sequence[Any], concurrency: int) -> dict[str, fl
 
 
 def against_vllm(model: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Figures of both servers, by turns; both are up, one is asked."""
-    ours, theirs = free_port(), free_port()
+    """Figures of both servers, one after the other: an idle one takes CPU time from the other."""
+    port = free_port()
     asked = bodies(args.requests, args.tokens)
-    found: dict[str, list[dict[str, float]]] = {"vllm": [], "ours": []}
     kv = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    with server(vllm_command(model, theirs), theirs, **kv) as peer:
-        say("serve: vLLM's server is up")
-        with server(our_command(folder, model, ours, args.stream_tokens), ours) as url:
-            say("serve: the application is up")
-            both = [("vllm", peer), ("ours", url)]
-            for _, where in both:
-                asyncio.run(load(where, asked[: args.concurrency], args.concurrency))  # warm up
-            for turn in range(args.turns):
-                for name, where in both if turn % 2 else reversed(both):
-                    now = asyncio.run(load(where, asked, args.concurrency))
-                    found[name].append(now)
-                    told = f"{now['tokens_per_s']:,.0f} tokens/s, first {now['ttft_ms']:.0f} ms"
-                    say(f"serve: turn {turn + 1}, {name}: {told}")
-            chain = asyncio.run(slowest_chain(url, args.debates))
+    with server(vllm_command(model, port), port, **kv) as url:
+        theirs = asyncio.run(turns_of("vllm", url, asked, args))
+    with server(our_command(folder, model, port, args.stream_tokens), port) as url:
+        ours = asyncio.run(turns_of("ours", url, asked, args))
+        chain = asyncio.run(slowest_chain(url, args.debates))
+    found = {"vllm": theirs, "ours": ours}
     medians = {
         name: {key: statistics.median(one[key] for one in turns) for key in turns[0]}
         for name, turns in found.items()
     }
     return {"medians": medians, "turns": found, "debate_over_chain": chain}
+
+
+async def turns_of(
+    name: str, url: str, asked: Sequence[Any], args: argparse.Namespace
+) -> list[dict[str, float]]:
+    """Figures of each turn of one server, which is warm."""
+    await load(url, asked[: args.concurrency], args.concurrency)
+    found = []
+    for turn in range(args.turns):
+        found.append(now := await load(url, asked, args.concurrency))
+        told = f"{now['tokens_per_s']:,.0f} tokens/s, first {now['ttft_ms']:.0f} ms"
+        say(f"serve: {name}, turn {turn + 1}: {told}")
+    return found
 
 
 async def slowest_chain(url: str, count: int) -> float:
