@@ -1,9 +1,9 @@
 """The served application against a bare vLLM server, and a debate against its own slowest chain.
 
 `student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, each
-of which runs alone; ratios of output tokens a second and of the median time to the first token. `debate`: the
-time of a debate over the sum of its rounds' slowest answers. Servers listen on loopback; the load
-is bounded by `--concurrency`.
+of which runs alone; ratios of output tokens a second and of the median time to the first token.
+`debate`: the time of a debate over the sum of its rounds' slowest answers. Servers listen on
+loopback; the load is bounded by `--concurrency`.
 """
 
 import argparse
