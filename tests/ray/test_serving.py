@@ -221,7 +221,7 @@ def test_metrics_say_what_was_done(served: dict[str, Any]) -> None:
     }
     after = settled()
     assert {name: after.get(name, 0) - before.get(name, 0) for name in expected} == expected
-    assert after["serve_ongoing{}"] == 0
+    assert after.get("serve_ongoing{}", 0) == 0  # Ray leaves out what nobody has set for a while
     assert after["serve_shadows_total{}"] > 0
 
 
