@@ -22,7 +22,9 @@ RETRIES = 8  # of a request that is refused for now
 LOAD_S = 25
 AGAIN = {429, 503}  # in the form of OpenAI's API, with the seconds after which to ask again
 NO_CONNECTION = "Connection error."  # as the client says it
-LOST_INGRESS = "500: The actor died"  # by the proxy, as text: what spoke for us is no more
+# By the proxy, as text, in one of these forms: what spoke for us is no more.
+LOST_INGRESS = "lost ingress"
+PROXY_SAYS = ("500: The actor died", "500: Internal Server Error")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def attempt(asked: openai.OpenAI, model: str) -> Any:
         if error.status_code in AGAIN and clean and "retry-after" in error.response.headers:
             return error.status_code
         text = f"{error.status_code}: {error.response.text}"
-        return LOST_INGRESS if text.startswith(LOST_INGRESS) else text[:300]
+        return LOST_INGRESS if text.startswith(PROXY_SAYS) else text[:300]
     except openai.APIConnectionError as error:
         return str(error)
 
