@@ -89,7 +89,7 @@ def work_of(pid: int, seconds: float) -> float:
 
 def busiest() -> tuple[int, float]:
     """The model that works, and the cores it takes."""
-    found = {pid: work_of(pid, 1.0) for pid in pids("VLLM::Worker")}
+    found = {pid: work_of(pid, 1.0) for pid in pids("VLLM::EngineCore")}
     return max(found.items(), key=lambda item: item[1])
 
 
