@@ -14,11 +14,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psutil
+
+from agentark_ray.cluster.processes import send
 from agentark_ray.config import ConfigError
 from agentark_ray.resources import coming_nodes, lacking
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 CONNECT_S = 10.0
+ATTEMPTS, TOO_SLOW = 3, "timed out during startup"
 TASK_RETRIES = 30  # a lost node uses up one a second until it is known to be lost
 
 
@@ -40,7 +44,7 @@ def ray_session(cpus: int = 4) -> Iterator[None]:
         need_cluster(address)
     local: dict[str, Any] = {} if address else _local_resources(cpus)
     with stderr_held_back():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+        _start(log_to_driver=False, logging_level=logging.ERROR, **local)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
     _quiet_terminal()
@@ -50,6 +54,25 @@ def ray_session(cpus: int = 4) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _start(**options: Any) -> None:
+    """ray.init, tried again where a busy machine did not bring up a node in Ray's 30 s."""
+    import ray
+
+    own = psutil.Process()
+    for left in reversed(range(ATTEMPTS)):
+        before = own.children(recursive=True)
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises no narrower one
+            if not left or TOO_SLOW not in str(error):
+                raise
+            started = [child for child in own.children(recursive=True) if child not in before]
+            for process in started:  # Ray leaves them until this process ends
+                send(process, "kill")
+            psutil.wait_procs(started, timeout=CONNECT_S)
 
 
 def _quiet_terminal() -> None:
@@ -163,6 +186,7 @@ def _set_environment() -> None:
     """Environment that Ray reads when it starts; values the user has set win."""
     for name, value in {
         "RAY_BACKEND_LOG_LEVEL": "fatal",
+        "RAY_gcs_server_port_wait_time_s": "120",  # of a busy machine; 30 s by default
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # report() waits for it: 2 s by default
         "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # a process each, at every read: 32 by default
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -31,7 +31,7 @@ def command(*args: str) -> list[str]:
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-4000:]
     return done
 
@@ -41,7 +41,7 @@ def rows(folder: Path, *columns: str) -> list[dict[str, Any]]:
     return source.to_table(columns=list(columns)).to_pylist()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     args = [
         "jobs/configs/demo.yaml",

@@ -19,7 +19,7 @@ from agentark_ray.run_folder import RunFolder
 from tests.endpoint import listening_beside
 from tests.ray.helpers import values_for
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 TEAM = "evaluate.teams={trio: {protocol: verify, verifiers: 2}}"
 ARMS = ["single", "single_greedy", "self_consistency", "debate", "big", "trio"]
 TYPOS = "changed:typos:0.5"  # a kind of row

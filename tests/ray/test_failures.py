@@ -36,7 +36,7 @@ from tests.ray.helpers import (
     when_running,
 )
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
 QUESTIONS = 150
 POISONED = range(40, 60, 5)

@@ -11,7 +11,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.traces.requests import write_questions
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 
 
 def test_a_student_reads_what_the_base_model_reads(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.requests import write_questions
 from tests.ray.helpers import children, config_for, wait_until
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 CONSOLE = Console(stderr=True)
 
 
@@ -48,10 +48,11 @@ def test_arms_under_load(tmp_path: Path, gsm8k_file: Any) -> None:
     for one, other in zip(single["rates"], debate["rates"], strict=True):
         assert one["requests"] == one["answered"] == other["answered"] > 10  # the same arrivals
         assert one["e2e_ms"]["p50"] >= 200 and other["e2e_ms"]["p50"] >= 400
-        same = pytest.approx(one["e2e_ms"], rel=0.05)
-        assert one["ttft_ms"] == same  # the scripted engine does not stream
+        same = pytest.approx(one["e2e_ms"]["p50"], rel=0.05)
+        assert one["ttft_ms"]["p50"] == same  # the scripted engine does not stream
         assert other["good_share"] == 0.0
-        assert other["output_tokens_per_s"] > 3 * one["output_tokens_per_s"]  # 3 agents, 2 rounds
+        tokens, more = (rate["output_tokens_per_s"] / rate["achieved"] for rate in (one, other))
+        assert more > 3 * tokens  # of an answer: 3 agents, 2 rounds
     assert single["first_request_ms"] >= 200
     assert 0 < single["cold_start_s"] < 100
     assert single["resident_bytes"] > 2e7 and single["resident"] in ("pss", "rss")

@@ -2,6 +2,7 @@
 
 import time
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import ray
 from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.metrics import DebateMetrics
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 
 PRICES = TokenPrices(output=250_000.0, prompt=125_000.0, cached=1.0)
 ROW = {
@@ -34,6 +35,9 @@ class Actor:
         self._metrics.finished(ROW)
         self._metrics.flush()
         self._metrics.finished(ROW | {"status": "failed", "wall_s": 3.0})
+        self._metrics.flush()
+
+    def flush(self) -> None:
         self._metrics.flush()
 
 
@@ -69,8 +73,12 @@ def test_prometheus_sees_the_debates_of_all_actors() -> None:
         'debate_seconds_count{arm="debate"}': 4,
         'debate_seconds_bucket{arm="debate",le="0.5"}': 2,
     }
+    found: dict[str, float] = {}
     deadline = time.monotonic() + 60
-    while not expected.items() <= (found := scrape()).items():
+    while not expected.items() <= found.items():
         assert time.monotonic() < deadline, found
         time.sleep(1)
+        ray.get([actor.flush.remote() for actor in actors])  # adds nothing
+        with suppress(OSError):
+            found = scrape()
     assert not any("cached" in name for name in found)

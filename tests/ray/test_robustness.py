@@ -13,7 +13,7 @@ from agentark_ray.pipeline import Run, questions
 from agentark_ray.run_folder import RunFolder
 from tests.ray.helpers import config_for
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 ARMS = ("single", "self_consistency", "debate")
 
 

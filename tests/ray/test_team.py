@@ -26,7 +26,7 @@ from agentark_ray.engine.remote import RemoteEngine, hold_group, remove_groups
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.session import ray_session
 from agentark_ray.types import Completion, Message, ModelRef, Sampling
-from tests.ray.helpers import assert_whole, config_for, hold, wait_until, when_running
+from tests.ray.helpers import assert_whole, children, config_for, hold, wait_until, when_running
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -38,7 +38,9 @@ CPUS_A_NODE, GPUS_A_NODE = 4, 2
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head that takes no work and two workers; this process is its driver."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     for _ in range(2):
         cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=GPUS_A_NODE)
     with pytest.MonkeyPatch.context() as patch:
@@ -51,14 +53,7 @@ def cluster() -> Iterator[Cluster]:
 def processes(cluster: Cluster, name: str) -> list[list[psutil.Process]]:
     """Processes of actors of the class `name`, by node."""
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
-    return [
-        [
-            process
-            for process in psutil.Process(raylet).children(recursive=True)
-            if process.status() != psutil.STATUS_ZOMBIE and name in "".join(process.cmdline())
-        ]
-        for raylet in raylets
-    ]
+    return [children(name, raylet) for raylet in raylets]
 
 
 def groups() -> list[str]:
@@ -216,9 +211,9 @@ async def test_an_engine_whose_process_died_is_dead(tmp_path: Path, group: Place
 async def test_an_answer_that_nobody_waits_for_is_cancelled(
     tmp_path: Path, group: PlacementGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "GRACE_S", 0.2)
+    monkeypatch.setattr(remote, "GRACE_S", 1.0)
     cancelled = tmp_path / "cancelled"
-    engine = RemoteEngine(partial(Fickle, cancelled), gpus=1, group=group, index=0, timeout_s=0.3)
+    engine = RemoteEngine(partial(Fickle, cancelled), gpus=1, group=group, index=0, timeout_s=2.0)
     await engine.start()
     with pytest.raises(TimeoutError):
         await engine(0, ask("wait"), SAMPLING)

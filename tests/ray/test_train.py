@@ -31,7 +31,7 @@ from agentark_ray.train.nonfinite import TENSORS
 from agentark_ray.train.objective import loss_curve
 from tests.ray.helpers import children
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 TINY = str(tiny_model_path())
 
 

@@ -11,7 +11,8 @@ FOREVER = object()  # an item that never comes
 class Handle:
     """Gives one outcome a call: its items one after the other; an exception is raised.
 
-    `asked` are the arguments of the calls, `at_s` their times, `cancelled` how many were.
+    `asked` are the arguments of the calls, `at_s` their times, `cancelled` how many were;
+    `waiting` is set once all before a FOREVER was taken.
     """
 
     def __init__(self, *outcomes: Sequence[Any]) -> None:
@@ -19,6 +20,7 @@ class Handle:
         self.asked: list[tuple[Any, ...]] = []
         self.at_s: list[float] = []
         self.cancelled = 0
+        self.waiting = asyncio.Event()
 
     def options(self, **options: Any) -> "Handle":
         return self
@@ -54,6 +56,7 @@ class _Response:
     async def _given(self, items: Sequence[Any]) -> AsyncIterator[Any]:
         for item in items:
             if item is FOREVER:
+                self._handle.waiting.set()
                 await asyncio.Event().wait()
             if isinstance(item, BaseException):
                 raise item

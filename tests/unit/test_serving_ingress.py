@@ -61,7 +61,7 @@ def test_a_client_that_leaves_pays_for_what_was_said(
 
     async def leave() -> None:
         asking = asyncio.create_task(found.chat(body, SimpleNamespace(state=state)))
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(handle.waiting.wait(), 30)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

@@ -42,6 +42,13 @@ def reply(arm: str, tokens: int = 5, **values: Any) -> Reply:
     return Reply(arm=arm, started_s=0.0, usage=usage, text="It is 4.", **values)
 
 
+async def told(ledger: Ledger) -> None:
+    """Wait until the recorder was told all."""
+    async with asyncio.timeout(30):
+        while ledger._background:
+            await asyncio.sleep(0.01)
+
+
 def recorded(
     folder: Path, happens: Callable[[Ledger], None], monkeypatch: pytest.MonkeyPatch
 ) -> list[Request]:
@@ -53,7 +60,7 @@ def recorded(
         handle: Any = SimpleNamespace(add=SimpleNamespace(remote=recorder.add))
         ledger = Ledger(handle, "rsft", log_prompts=False)
         happens(ledger)
-        await asyncio.sleep(0.05)
+        await told(ledger)
         await recorder.flush()
         recorder._flushing.cancel()
 
@@ -100,7 +107,7 @@ def test_records_wait_for_a_recorder_that_is_lost(monkeypatch: pytest.MonkeyPatc
         ledger.ended("agentark", CHAT, reply("student", 5), STATE)
         await asyncio.sleep(0)
         ledger.ended("agentark", CHAT, reply("student", 6), STATE)
-        await asyncio.sleep(0.05)
+        await told(ledger)
 
     asyncio.run(work())
     assert kept == ["lost", (2, [5, 6])]

@@ -34,7 +34,9 @@ def test_the_latest_records_are_kept_until_they_can_be_written(
     async def work() -> list[Any]:
         recorder = Broken(str(tmp_path), [OSError("full"), ValueError("not a table")])
         await recorder.add([{"n": n} for n in range(5)], [])
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(30):
+            while not recorder.written:
+                await asyncio.sleep(0.01)
         recorder._flushing.cancel()
         return recorder.written
 
