@@ -27,7 +27,7 @@ class EngineConfig(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
     cpu_threads: Annotated[int | None, Field(ge=1, json_schema_extra=OPERATIONAL)] = None
-    """Threads of an engine without a GPU. null: the cores, shared out among the actors' engines."""
+    """Threads of an engine without a GPU. null: all cores but one, shared out among them."""
     actors: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 1
     """Actors at once, with an engine for each model of the team."""
     max_actors: Annotated[int | None, Field(ge=1, json_schema_extra=OPERATIONAL)] = None

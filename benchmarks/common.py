@@ -15,8 +15,8 @@ from agentark_ray.types import Completion, Question, Split
 
 T = TypeVar("T")
 CONTEXT = 8192  # tokens the random model holds
-# Threads of an engine: all cores, or as few as the user says.
-CPU_THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+# Threads of an engine: as a run has them, or what the user says.
+CPU_THREADS = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) - 1))
 # Random models by their parameters: fields of Qwen3Config that differ from those of the smallest.
 RANDOM_MODELS: dict[str, dict[str, int]] = {
     "3M": {},

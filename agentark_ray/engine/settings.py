@@ -37,11 +37,12 @@ def cpu_threads(config: Config) -> int:
     """Threads of an engine that has no GPU, on this machine.
 
     The engines of all actors are taken to be on one machine: where there is no GPU there is rarely
-    a second one.
+    a second one. One core is left to what is around them: threads that wait for each other in loops
+    come to a stop where anything else wants one of their cores.
     """
     engine = config.engine
     engines = max(engine.actors, engine.max_actors or 0) * len(config.own_models)
-    return engine.cpu_threads or max(1, len(os.sched_getaffinity(0)) // engines)
+    return engine.cpu_threads or max(1, (len(os.sched_getaffinity(0)) - 1) // engines)
 
 
 def _own_name(config: Config, ref: ModelRef) -> str:

@@ -151,8 +151,8 @@ def llm_config(
     else:
         kwargs |= {"enforce_eager": True, "block_size": CPU_BLOCK_SIZE}
     environ = environment(engine.cpu_kv_cache_gib) | QUIET
-    if not gpus:  # a core is for what is between clients and engines
-        environ[CPU_THREADS] = str(engine.cpu_threads or max(1, cpu_threads(config) - 1))
+    if not gpus:
+        environ[CPU_THREADS] = str(cpu_threads(config))
     return LLMConfig(
         model_loading_config={"model_id": name, "model_source": resolve_model(ref.name)},
         engine_kwargs=kwargs,

@@ -141,8 +141,8 @@ def test_the_text_of_an_answer_ends_where_its_tokens_do() -> None:
 
 def test_engines_without_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert cpu_threads(config_of()) == 8
+    assert cpu_threads(config_of()) == 7
     assert cpu_threads(config_of("engine.actors=2", "engine.max_actors=3")) == 2
-    assert cpu_threads(config_of(team("a/A", "b/B", "far"))) == 4
+    assert cpu_threads(config_of(team("a/A", "b/B", "far"))) == 3
     assert cpu_threads(config_of("engine.actors=20")) == 1
     assert cpu_threads(config_of("engine.cpu_threads=5")) == 5
