@@ -62,7 +62,9 @@ def run_job(config: Config, model: str) -> list[Sample]:
 def _watch(progress: Any, samples: list[Sample], ended: threading.Event) -> None:
     actors: list[psutil.Process] = []
     cpu = 0.0
-    while not ended.wait(POLL_S):
+    over = False
+    while not over:
+        over = ended.wait(POLL_S)
         counts, seconds = ray.get(progress.counts.remote())
         if counts.done == (samples[-1].done if samples else 0):
             continue
