@@ -1,6 +1,7 @@
 """How a debate asks a deployment, and what it makes of one that does not answer."""
 
 import asyncio
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import parse_config
 from agentark_ray.engine.http import EndpointError
+from agentark_ray.engine.vllm import CPU_THREADS
 from agentark_ray.serving import engines, team
 from agentark_ray.serving.config import LimitsConfig, PoolConfig, PoolsConfig
 from agentark_ray.serving.engines import (
@@ -194,3 +196,17 @@ def test_prompts_go_where_they_are_cached_if_there_is_a_choice(tmp_path: Path) -
     router = found["request_router_config"]
     assert router["request_router_class"] == f"{PrefixRouter.__module__}.PrefixRouter"
     assert router["request_router_kwargs"] == {"imbalance": 4}
+
+
+def test_an_engine_without_a_gpu_leaves_a_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+
+    def threads(*overrides: str) -> str:
+        config = parse_config({}, [f"output={tmp_path}", *overrides], "test")
+        found = llm_config(config, ModelRef(name="tiny"), "base", PoolConfig(), LIMITS)
+        return (found.runtime_env or {})["env_vars"][CPU_THREADS]
+
+    assert threads() == "7"
+    assert threads("engine.cpu_threads=3") == "3"
