@@ -30,13 +30,14 @@ class Kind(StrEnum):
 
 SHARES = (Kind.TYPOS, Kind.PUNCTUATION, Kind.NUMBER_WORDS)  # strength: a share, above 0, up to 1
 COUNTS: Mapping[Kind, int] = {Kind.IRRELEVANT: 3, Kind.PEER: 4}  # strength: 1 up to this number
+# Without the reordered: hardly any question has sentences that may change places (3 % of GSM8K's),
+# so that no set would be large enough for a gate that every kind must pass.
 DEFAULT_KINDS: dict[Kind, tuple[float, ...]] = {
     Kind.TYPOS: (0.1, 0.3),
     Kind.PUNCTUATION: (0.1, 0.3, 0.5),
     Kind.NUMBER_WORDS: (1,),
     Kind.IRRELEVANT: (1,),
     Kind.RENAMED: (1,),
-    Kind.REORDERED: (1,),
     Kind.OPTIONS: (1,),
     Kind.INJECTION: (1,),
     Kind.PEER: (1,),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agentark_ray.evaluate.evidence import DEBATE, SINGLE, STUDENT, Arms, Evidence
+from agentark_ray.evaluate.evidence import DEBATE, STUDENT, Arms, Evidence
 from agentark_ray.evaluate.gate import Gate, Status, count
 from agentark_ray.evaluate.gates import (
     REGRESSION,
@@ -21,6 +21,11 @@ from agentark_ray.gates_config import GatesConfig
 
 CANNOT_SOLVE = 0.05  # accuracy below which an arm counts as unable to solve the task
 SIGNIFICANT = 0.05
+RIVALS = {  # that cost less than the debate, or as much
+    "single": "a single answer",
+    "single_greedy": "a single greedy answer",
+    "self_consistency": "a vote of single answers that costs as much",
+}
 
 
 class Decision(StrEnum):
@@ -60,7 +65,8 @@ UNMEASURED = {
 MORE = {  # for a gate that is open
     "questions": "hold out about {n:,} more questions (`tasks.eval_questions`)",
     "queries": "time about {n:,} more queries (`evaluate.latency_queries`)",
-    "right answers": "change about {n:,} more questions (`evaluate.robustness.questions`)",
+    "right answers": "change more questions, until {n:,} more right answers can flip"
+    " (`evaluate.robustness.questions`)",
 }
 
 
@@ -191,15 +197,20 @@ def _unsolved(arms: Arms) -> list[str]:
 
 
 def _no_gain(arms: Arms, mcnemar: Mapping[str, Mcnemar]) -> list[str]:
-    if SINGLE not in arms or DEBATE not in arms or SINGLE not in mcnemar:
+    if DEBATE not in arms:
         return []
-    single, debate, p = arms[SINGLE], arms[DEBATE], mcnemar[SINGLE].p
-    if debate.accuracy > single.accuracy and p < SIGNIFICANT:
+    debate = arms[DEBATE]
+    found = [
+        f"{RIVALS[name]} ({share(arms[name])}, McNemar {p_text(mcnemar[name].p)})"
+        for name in RIVALS
+        if name in arms and name in mcnemar
+        if debate.accuracy <= arms[name].accuracy or mcnemar[name].p >= SIGNIFICANT
+    ]
+    if not found:
         return []
     return [
-        "The debate does not beat a single answer: right on"
-        f" {share(debate)} against {share(single)} (McNemar {p_text(p)})."
-        " There may be nothing to distil."
+        f"The debate, right on {share(debate)}, does not beat {', nor '.join(found)}."
+        " There may be nothing to distil that one agent does not know."
     ]
 
 

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from agentark_ray.evaluate.statistics import POWER, Mcnemar, mcnemar_p, z_of
+from agentark_ray.evaluate.statistics import (
+    POWER,
+    Mcnemar,
+    detectable_difference,
+    mcnemar_p,
+    z_of,
+)
 
 Number = Any  # a float, or an array with one element an evaluation
 Measure = Literal["ratio", "difference"]
@@ -153,6 +159,16 @@ def _design(pair: Pair, ratio: Number) -> Number:
     clustered = pair.var_first - 2 * ratio * pair.covariance + ratio**2 * pair.var_second
     known = np.where(alone > 0, clustered / np.where(alone > 0, alone, 1.0), 1.0)
     return np.clip(known, 1 / pair.samples, 1.0)
+
+
+def detectable(pair: Pair, confidence: float) -> float | None:
+    """The least true difference that the pair's questions show; see `detectable_difference`.
+
+    Several answers to a question count as the questions they are worth.
+    """
+    apart = float(pair.only_first + pair.only_second) / float(pair.n)
+    worth = float(pair.n) / float(_design(pair, 1.0))
+    return detectable_difference(apart, worth, confidence)
 
 
 def bounds(pair: Pair, measure: Measure, confidence: float) -> tuple[Number, Number]:

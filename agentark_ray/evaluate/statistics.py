@@ -95,7 +95,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
 
 def detectable_difference(
-    discordant: float, n: int, confidence: float = 0.95, power: float = POWER
+    discordant: float, n: float, confidence: float = 0.95, power: float = POWER
 ) -> float | None:
     """The least true difference of two accuracies that n common questions show.
 

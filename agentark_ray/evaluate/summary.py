@@ -14,8 +14,8 @@ from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.decision import decide
 from agentark_ray.evaluate.evidence import DEBATE, SINGLE, STUDENT, Evidence, Flips
 from agentark_ray.evaluate.metrics import ArmResult, Latency, SelfCorrection
-from agentark_ray.evaluate.paired import Pair, interval, mcnemar, pair_of
-from agentark_ray.evaluate.statistics import Mcnemar, detectable_difference
+from agentark_ray.evaluate.paired import Pair, detectable, interval, mcnemar, pair_of
+from agentark_ray.evaluate.statistics import Mcnemar
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
 from agentark_ray.evaluate_config import ARMS
@@ -147,12 +147,11 @@ def _differences(tallies: Mapping[str, Tally], confidence: float) -> dict[str, d
         if name == DEBATE or pair is None:
             continue
         low, high = interval(pair, "difference", confidence)
-        apart = (pair.only_first + pair.only_second) / pair.n
         found[name] = {
             "difference": pair.first - pair.second,
             "low": low,
             "high": high,
-            "detectable": detectable_difference(apart, pair.n, confidence),
+            "detectable": detectable(pair, confidence),
         }
     return found
 

@@ -118,7 +118,24 @@ def test_a_debate_that_does_not_beat_single_is_warned_of(
 ) -> None:
     found = evidence(arm(80), arm(debate, tokens=1000.0), mcnemar={"single": test})
     warnings = judge(found).warnings
-    assert any("does not beat a single answer" in text for text in warnings) is warned
+    assert any("does not beat a single answer (" in text for text in warnings) is warned
+
+
+def test_a_debate_that_does_not_beat_a_vote_is_warned_of() -> None:
+    arms = {
+        "single": arm(50),
+        "single_greedy": arm(58),
+        "self_consistency": arm(62),
+        "debate": arm(60, tokens=1000.0),
+        "student": arm(60),
+    }
+    tests = {"single": BETTER, "single_greedy": EQUAL, "self_consistency": BETTER}
+    found = replace(evidence(arm(60), arm(60, tokens=1000.0), mcnemar=tests), arms=arms)
+    (told,) = judge(found).warnings
+    assert told.startswith("The debate, right on 60.0% of 100 questions, does not")
+    assert "beat a single greedy answer (58.0% of 100 questions, McNemar p" in told
+    assert "nor a vote of single answers that costs as much (62.0%" in told
+    assert "a single answer" not in told
 
 
 def test_failures_and_uneven_arms_are_warned_of() -> None:

@@ -14,13 +14,14 @@ from agentark_ray.evaluate.paired import (
     Pair,
     bootstrap,
     bounds,
+    detectable,
     difference_score,
     interval,
     pair_of,
     questions_needed,
     ratio_score,
 )
-from agentark_ray.evaluate.statistics import wilson
+from agentark_ray.evaluate.statistics import detectable_difference, wilson
 
 CELLS = st.tuples(*[st.integers(0, 60)] * 4).filter(lambda c: sum(c) > 0)
 ANSWERS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60)
@@ -239,3 +240,13 @@ def test_figures_that_never_vary_are_certain() -> None:
 def test_a_bootstrap_of_nothing_is_an_error(first: list[float], second: list[float]) -> None:
     with pytest.raises(ValueError, match="bootstrap of a ratio"):
         bootstrap(first, second, "ratio", 0.95, seed=0)
+
+
+def test_four_answers_to_a_question_show_less_than_one_but_no_more_than_four_questions() -> None:
+    """Accuracies 1/4 and 3/4, first less second +1/2, -1/2: a variance of 1/4 instead of 5/8."""
+    one = pair_of([1, 1, 0, 0] * 50, [1, 0, 1, 0] * 50)
+    assert detectable(one, 0.95) == detectable_difference(0.5, 200)
+    four = pair_of([0.75, 0.25] * 100, [0.25, 0.75] * 100, samples=4)
+    apart = four.only_first + four.only_second
+    assert apart == pytest.approx(200 * 0.625)  # 3/4 * 3/4 + 1/4 * 1/4, answers being independent
+    assert detectable(four, 0.95) == pytest.approx(detectable_difference(0.625, 200 * 0.625 / 0.25))

@@ -24,6 +24,7 @@ from tests.unit.real_files import DATA, needs_data
 SETS = {"gsm8k": "gsm8k", "aqua": "aqua", "mmlu": "mmlu_stem", "truthfulqa": "truthfulqa"}
 MAY_CHANGE = (Kind.INJECTION, Kind.PEER)  # they may say a wrong number
 CELLS = [(kind, strength) for kind, strengths in DEFAULT_KINDS.items() for strength in strengths]
+CELLS.append((Kind.REORDERED, 1))
 
 
 def right_option(of: Question) -> str | None:

@@ -6,10 +6,9 @@ from typing import Any
 
 from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.gate import count
-from agentark_ray.evaluate.paired import interval, mcnemar, pair_of
+from agentark_ray.evaluate.paired import detectable, interval, mcnemar, pair_of
 from agentark_ray.evaluate.report.charts import dots, dots_layout, line
 from agentark_ray.evaluate.report.parts import DASH, Cell, Part, Table, cell, points, share_cell
-from agentark_ray.evaluate.statistics import detectable_difference
 from agentark_ray.evaluate.tally import Tally
 from agentark_ray.evaluate.views import DECISIONS, GATE_MARKS, change_name, gate_row, label
 from agentark_ray.page.charts import chart
@@ -110,7 +109,6 @@ def _arm_pair(
     pair = pair_of([theirs[q] for q in both], [mine[q] for q in both], samples=samples)
     low, high = interval(pair, "difference", confidence)
     test = mcnemar({q: theirs[q] for q in both}, {q: mine[q] for q in both}, samples=samples)
-    apart = (pair.only_first + pair.only_second) / pair.n
     return ArmPair(
         first_arm=names[0],
         second_arm=names[1],
@@ -123,7 +121,7 @@ def _arm_pair(
         only_first=test.only_second,
         only_second=test.only_first,
         p=test.p,
-        detectable=detectable_difference(apart, pair.n, confidence),
+        detectable=detectable(pair, confidence),
     )
 
 
