@@ -47,7 +47,8 @@ RETRAIN_HELP = """Say from monitoring data whether the student must be made anew
 Triggers (`retrain.*` of the config): accuracy on canary requests, share of requests that fell back
 to the debate, drift of the questions (population stability index of lengths and counts), age.
 The data are what serving records: Parquet or JSON lines, one record a request
-(agentark_ray/monitoring.py).
+(agentark_ray/monitoring.py). Only records of this student count, since it was made; without any
+there is no answer, unless its age fires.
 
 Exit codes: 0 no need, 3 a trigger fired, 1 a failure, 2 something to mend.
 
@@ -87,7 +88,7 @@ def roi(
         float | None, typer.Option(min=1e-9, help="Of one engine. Default: as measured.")
     ] = None,
     student_tokens_per_s: Annotated[
-        float | None, typer.Option(min=1e-9, help="Default: as the debate's.")
+        float | None, typer.Option(min=1e-9, help="Default: of `agentark load`, else the debate's.")
     ] = None,
     student: StudentOption = None,
     as_json: JsonFlag = False,
@@ -175,7 +176,7 @@ def retrain_check(
         from dataclasses import asdict
         from datetime import datetime
 
-        from agentark_ray.evaluate.retrain import fired, monitored, triggers
+        from agentark_ray.evaluate.retrain import fired, monitored, told, triggers
         from agentark_ray.monitoring import read_requests
         from agentark_ray.run_folder import RunFolder
         from agentark_ray.students import config_with
@@ -189,10 +190,14 @@ def retrain_check(
         retrain = fired(found)
         if as_json:
             rows = [asdict(one) for one in found]
-            print_json({"retrain": retrain, "student": known.student, "triggers": rows})
+            left_out = {name: getattr(sums, name) for name in ("unjudged", "before", "others")}
+            records = {"live": sums.live, "canaries": sums.canaries, "left_out": left_out}
+            head = {"retrain": retrain, "student": known.student, "made": known.made.isoformat()}
+            print_json({**head, "records": records, "triggers": rows})
         else:
             words = "Make a new student." if retrain else "No need for a new student."
             _show_rows(words, [(one.name, one.state.value, one.reason) for one in found])
+            stdout().print(f"{told(sums, known)}.", highlight=False, markup=False)
     if retrain:
         raise typer.Exit(RETRAIN)
 

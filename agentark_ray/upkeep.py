@@ -16,6 +16,7 @@ from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import Record, arm_of, records, trained
 
 SUMMARY = ("eval", "summary.json")
+LOAD = ("eval", "load.json")  # its form: load/figures.py
 REFERENCE_QUESTIONS = 20_000  # the first ones, for the distribution of features
 
 
@@ -75,19 +76,23 @@ def run_roi(
     """
     summary = evaluated(folder)
     record = student_record(folder, summary, student)
+    arm = arm_of(folder, record["name"])
     manifest = folder.read_json("manifest.json")
     speed, seconds = tokens_per_s, None
     if "actor_seconds" in manifest["stages"]["generate"]:
         run = measured(folder.uri, manifest, 0)
         speed, seconds = tokens_per_s or run.tokens_per_s, run.engine_seconds
+    loads = folder.read_json(*LOAD)["arms"] if folder.exists(*LOAD) else {}
+    student_rate, origin = student_speed(student_tokens_per_s, loads.get(arm), speed)
     return roi(
         summary["arms"],
-        arm_of(folder, record["name"]),
+        arm,
         config.prices,
         Serving(
             gpus_per_engine=config.gpus_per_engine,
             debate_tokens_per_s=speed,
-            student_tokens_per_s=student_tokens_per_s or speed,
+            student_tokens_per_s=student_rate,
+            student_speed=origin,
         ),
         Work(
             tokens=manifest["stages"]["generate"],
@@ -105,6 +110,35 @@ def run_roi(
         investment_usd=investment_usd,
         redistil_usd=redistil_usd,
     )
+
+
+def student_speed(
+    stated: float | None, load: Mapping[str, Any] | None, debate: float | None
+) -> tuple[float | None, str]:
+    """A student's output tokens a second of one engine, and where the figure is from.
+
+    Args:
+        load: the student's entry in eval/load.json, if it has one.
+        debate: the speed that stands in for one that was not measured.
+    """
+    if stated is not None:
+        return stated, "as stated"
+    if (found := busy_speed(load)) is not None:
+        return found, "as measured under load"
+    return debate, "the debate's speed, as the student's was not measured"
+
+
+def busy_speed(load: Mapping[str, Any] | None) -> float | None:
+    """The most output tokens a second that one engine gave under load.
+
+    None without an engine that was saturated at some rate: a server may have any number of engines,
+    and what keeps up with every rate shows how much it was asked, not how much it can do.
+    """
+    if load is None or load["path"] != "engine":
+        return None
+    if not any(rate["saturated"] for rate in load["rates"]):
+        return None
+    return max(rate["output_tokens_per_s"] for rate in load["rates"]) or None
 
 
 def _training_seconds(folder: RunFolder, record: Record) -> float:

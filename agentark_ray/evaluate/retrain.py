@@ -1,7 +1,8 @@
 """Must the student be made anew? Triggers from monitoring data against thresholds. Pure.
 
 A trigger fires when its confidence bound is past the threshold; when only the estimate is, it is
-watched. What was not measured cannot fire, and is said.
+watched. What was not measured cannot fire, and is said; where nothing was, there is no answer.
+Only records of the student count, from the time on at which it was made.
 """
 
 import bisect
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from agentark_ray.config import ConfigError
 from agentark_ray.evaluate.statistics import independent_difference, share_bounds
 from agentark_ray.gates_config import RetrainConfig
 from agentark_ray.monitoring import FEATURES, Kind, Request
@@ -19,6 +21,7 @@ from agentark_ray.monitoring import FEATURES, Kind, Request
 BINS = 10  # of a feature, with as many reference questions in each
 FLOOR = 1e-4  # least share of a bin, so that an empty one is not endless drift
 DAY_S = 86_400
+NAMED = 5  # other students that a message names
 
 
 class State(StrEnum):
@@ -56,13 +59,16 @@ class Bins:
 
 @dataclass(slots=True, kw_only=True)
 class Monitored:
-    """Sums over requests."""
+    """Sums over records."""
 
     live: int = 0
     fallbacks: int = 0
     canaries: int = 0  # with a known verdict
     right: int = 0  # of the canaries
     drift: dict[str, Counter[int]] = field(default_factory=dict)  # feature -> bin -> live requests
+    unjudged: int = 0  # comparisons with a shadow arm, and canaries without a verdict
+    before: int = 0  # of the student's name, from before it was made
+    others: Counter[str] = field(default_factory=Counter)  # student -> records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,36 +106,72 @@ def psi(expected: Sequence[float], actual: Sequence[float]) -> float:
 
 
 def monitored(requests: Iterable[Request], reference: Reference) -> Monitored:
-    """Sums over the requests that `reference.student` got; a few numbers a feature are kept.
+    """Sums over the requests that `reference.student` got since it was made.
 
-    Comparisons with a shadow arm are not counted.
+    A few numbers a feature are kept. The rest is only counted, to be said.
     """
     sums = Monitored(drift={name: Counter() for name in reference.bins})
     for request in requests:
-        if request.student != reference.student or request.kind is Kind.SHADOW:
-            continue
-        if request.kind is Kind.CANARY:
-            sums.canaries += request.correct is not None
-            sums.right += bool(request.correct)
-            continue
+        if request.student != reference.student:
+            sums.others[request.student] += 1
+        elif request.time < reference.made:
+            sums.before += 1
+        else:
+            _add(sums, request, reference)
+    return sums
+
+
+def _add(sums: Monitored, request: Request, reference: Reference) -> None:
+    if request.kind is Kind.LIVE:
         sums.live += 1
         sums.fallbacks += request.fallback
         for name, bins in reference.bins.items():
             sums.drift[name][bins.place(request.features[name])] += 1
-    return sums
+    elif request.kind is Kind.CANARY and request.correct is not None:
+        sums.canaries += 1
+        sums.right += request.correct
+    else:
+        sums.unjudged += 1
+
+
+def told(sums: Monitored, reference: Reference) -> str:
+    """Which records count and which do not, with their numbers."""
+    left = [
+        (sums.unjudged, "comparisons and canaries without a verdict"),
+        (sums.before, f"of {reference.student!r} from before"),
+        *((n, f"of {name!r}") for name, n in sums.others.most_common(NAMED)),
+        (sum(sorted(sums.others.values(), reverse=True)[NAMED:]), "of further students"),
+    ]
+    words = ", ".join(f"{n:,} {what}" for n, what in left if n) or "none"
+    return (
+        f"{sums.live:,} live and {sums.canaries:,} canary requests to student"
+        f" {reference.student!r} since it was made, {reference.made:%Y-%m-%d %H:%M} UTC; records"
+        f" left out: {words}"
+    )
 
 
 def triggers(
     config: RetrainConfig, reference: Reference, sums: Monitored, now: datetime
 ) -> tuple[Trigger, ...]:
-    """Every trigger that has a threshold."""
-    found = (
+    """Every trigger that has a threshold.
+
+    Raises:
+        ConfigError: no record counts for those that need some, and the student's age does not fire.
+    """
+    every = (
         _accuracy(config, reference, sums),
         _fallback(config, sums),
         _drift(config, reference, sums),
         _age(config, reference, now),
     )
-    return tuple(trigger for trigger in found if trigger is not None)
+    found = tuple(trigger for trigger in every if trigger is not None)
+    asked = any(trigger.state is State.UNMEASURED for trigger in found)
+    if asked and not sums.live and not sums.canaries and not fired(found):
+        raise ConfigError(
+            f"--monitoring: nothing was measured: {told(sums, reference)}; give the records of this"
+            " student, or the student of these records"
+        )
+    return found
 
 
 def fired(found: Iterable[Trigger]) -> bool:

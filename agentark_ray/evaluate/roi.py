@@ -1,7 +1,9 @@
 """What a student saves: the cost of debate, student and hybrid, and when it has paid for itself.
 
 Plain arithmetic over figures that were measured or stated; a figure that is neither is an error or
-missing from the answer, and every assumption is said. Money is in US dollars.
+missing from the answer, and every assumption is said. One figure may stand in for another: the
+debate's speed for that of a student that was not measured, and then the assumption says so. Money
+is in US dollars.
 """
 
 import math
@@ -25,6 +27,7 @@ class Serving:
     gpus_per_engine: int
     debate_tokens_per_s: float | None  # output tokens a second of one engine; None: not known
     student_tokens_per_s: float | None
+    student_speed: str = ""  # where the student's speed is from, in the words of the assumption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +112,10 @@ def roi(
     """
     notes: list[str] = []
     costs = {
-        name: _answers_usd(name, _arm(arms, arm), rate, prices, serving, notes)
-        for name, arm, rate in (
-            ("debate", "debate", serving.debate_tokens_per_s),
-            ("student", student, serving.student_tokens_per_s),
+        name: _answers_usd(name, _arm(arms, arm), rate, origin, prices, serving, notes)
+        for name, arm, rate, origin in (
+            ("debate", "debate", serving.debate_tokens_per_s, ""),
+            ("student", student, serving.student_tokens_per_s, serving.student_speed),
         )
     }
     if fallback_rate is not None:
@@ -165,13 +168,17 @@ def queries_until(forecast: Forecast, day: int) -> float:
 def break_even(
     name: str, saved: float, invested: float, again: float, forecast: Forecast
 ) -> BreakEven:
-    """When savings of `saved` a query have paid for the distillation and, by day, its repeats."""
+    """When savings of `saved` a query have paid for the distillation and, by day, its repeats.
+
+    What saves nothing pays for nothing, not even for a distillation that cost nothing.
+    """
     daily = again / forecast.redistil_days if forecast.redistil_days else 0.0
 
     def balance(day: int) -> float:
         return saved * queries_until(forecast, day) - invested - daily * day
 
-    day = next((day for day in range(HORIZON_DAYS + 1) if balance(day) >= 0), None)
+    days = range(HORIZON_DAYS + 1) if saved > 0 else ()
+    day = next((day for day in days if balance(day) >= 0), None)
     return BreakEven(
         name=name,
         queries=_whole(invested / saved) if saved > 0 else None,
@@ -196,6 +203,7 @@ def _answers_usd(
     name: str,
     arm: Mapping[str, Any],
     tokens_per_s: float | None,
+    origin: str,
     prices: PricesConfig,
     serving: Serving,
     notes: list[str],
@@ -231,7 +239,8 @@ def _answers_usd(
         )
     notes.append(
         f"{name}: {tokens['output_tokens']:,.1f} output tokens a query at {tokens_per_s:,.0f} a"
-        f" second of {serving.gpus_per_engine} GPU(s) that are always busy"
+        f" second{f' ({origin})' if origin else ''} of {serving.gpus_per_engine} GPU(s) that are"
+        " always busy"
     )
     seconds = tokens["output_tokens"] / tokens_per_s
     return seconds * serving.gpus_per_engine * prices.gpu_hour / HOUR_S

@@ -24,6 +24,7 @@ from agentark_ray.evaluate.retrain import (
     fired,
     monitored,
     psi,
+    told,
     triggers,
 )
 from agentark_ray.evaluate.statistics import independent_difference
@@ -132,6 +133,38 @@ def test_requests_are_counted_by_kind_and_student() -> None:
     found = monitored(requests, KNOWN)
     assert (found.live, found.fallbacks, found.canaries, found.right) == (2, 1, 2, 1)
     assert found.drift == {"words": Counter({0: 1, 1: 1})}
+    assert (found.unjudged, found.before, found.others) == (2, 0, {"older": 1})
+
+
+def test_records_from_before_the_student_was_made_do_not_count() -> None:
+    early = KNOWN.made - timedelta(seconds=1)
+    requests = [
+        request(time=early, fallback=True),
+        request(time=early, kind="canary", correct=False),
+        request(time=KNOWN.made),
+    ]
+    found = monitored(requests, KNOWN)
+    assert (found.live, found.fallbacks, found.canaries, found.before) == (1, 0, 0, 2)
+    assert told(found, KNOWN) == (
+        "1 live and 0 canary requests to student 'rsft' since it was made, 2026-05-02 00:00 UTC;"
+        " records left out: 2 of 'rsft' from before"
+    )
+
+
+def test_records_of_none_but_others_are_no_answer() -> None:
+    found = monitored([request(student=f"s{i}") for i in range(7) for _ in range(8 - i)], KNOWN)
+    with pytest.raises(ConfigError, match="nothing was measured: 0 live") as error:
+        triggers(RetrainConfig(), KNOWN, found, NOW)
+    assert "8 of 's0', 7 of 's1'" in str(error.value)
+    assert "4 of 's4', 5 of further students; give" in str(error.value)
+
+
+def test_age_needs_no_records() -> None:
+    nothing = Monitored()
+    by_age = RetrainConfig(max_age_days=29)
+    assert fired(triggers(by_age, KNOWN, nothing, NOW))
+    alone = RetrainConfig(accuracy_drop=None, fallback_rate=None, psi=None)
+    assert [one.state for one in triggers(alone, KNOWN, nothing, NOW)] == [State.QUIET]
 
 
 def test_features_by_hand() -> None:

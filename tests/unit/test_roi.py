@@ -122,6 +122,22 @@ def test_a_student_that_costs_more_never_pays() -> None:
     assert result.first_year_usd == pytest.approx(-10 - 365)
 
 
+@pytest.mark.parametrize("saved", [-0.001, 0.0])
+def test_what_saves_nothing_does_not_pay_for_a_distillation_that_was_free(saved: float) -> None:
+    result = break_even("student", saved, 0.0, 0.0, FORECAST)
+    assert (result.queries, result.days, result.date) == (None, None, None)
+    cheaper = break_even("student", 0.001, 0.0, 0.0, FORECAST)
+    assert (cheaper.queries, cheaper.days, cheaper.date) == (0, 0, "2026-01-01")
+
+
+def test_where_the_students_speed_is_from_is_said() -> None:
+    told = found(prices=GPU, serving=replace(SERVING, student_speed="as stated")).assumptions
+    assert (
+        "student: 40.0 output tokens a query at 2,000 a second (as stated) of 2 GPU(s)" in told[1]
+    )
+    assert "400.0 output tokens a query at 1,000 a second of 2 GPU(s)" in told[0]
+
+
 def test_falling_traffic_may_never_pay() -> None:
     # 1,000 + 500 + ... a month: never more than 1,000 / (1 - 2^(-1/30)) = 43,782 queries
     forecast = replace(FORECAST, growth=-0.5)

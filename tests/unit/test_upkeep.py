@@ -1,6 +1,7 @@
 """roi, retrain-check, checklist and --gate on a run folder; no Ray."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def answer(*args: str) -> dict[str, Any]:
 
 def monitoring(tmp_path: Path, **changes: Any) -> str:
     """300 live requests like the training questions, and 50 right canaries."""
-    record = {"time": "2026-01-01T00:00:00Z", "student": "rsft", "kind": "live"}
+    record = {"time": datetime.now(UTC).isoformat(), "student": "rsft", "kind": "live"}
+    record |= {name: changes.pop(name) for name in ("time", "student") if name in changes}
     asked = [
         record | {"features": question_features("word " * (i % 8 + 1))} | changes
         for i in range(300)
@@ -68,6 +70,45 @@ def test_roi_by_gpus_needs_no_stated_investment(folder: RunFolder) -> None:
     assert (found["generation_usd"], found["training_usd"]) == pytest.approx((0.1, 0.012))
     found = answer(*asked, "gpus_per_engine=2", "train.workers=4")
     assert (found["generation_usd"], found["training_usd"]) == pytest.approx((0.2, 0.048))
+
+
+def load_of(*rates: tuple[float, bool], path: str = "engine") -> dict[str, Any]:
+    """An entry of eval/load.json: tokens a second of each rate, and whether it was saturated."""
+    return {
+        "path": path,
+        "rates": [{"output_tokens_per_s": speed, "saturated": full} for speed, full in rates],
+    }
+
+
+BUSY = load_of((40.0, False), (90.0, True), (80.0, True))
+DEBATES = "675 a second (the debate's speed, as the student's was not measured)"
+
+
+@pytest.mark.parametrize(
+    ("load", "option", "words", "speed"),
+    [
+        (None, (), DEBATES, 675),
+        ({"student": BUSY}, (), "90 a second (as measured under load)", 90),
+        ({"student": BUSY}, ("--student-tokens-per-s", "50"), "50 a second (as stated)", 50),
+        ({"debate": BUSY}, (), DEBATES, 675),
+        ({"student": load_of((90.0, True), path="url")}, (), DEBATES, 675),
+        ({"student": load_of((40.0, False))}, (), DEBATES, 675),  # it was never busy
+        ({"student": load_of((0.0, True))}, (), DEBATES, 675),
+    ],
+)
+def test_the_students_speed_is_measured_stated_or_said_to_be_the_debates(
+    folder: RunFolder,
+    load: dict[str, Any] | None,
+    option: tuple[str, ...],
+    words: str,
+    speed: float,
+) -> None:
+    if load is not None:
+        folder.write_json({"version": 1, "arms": load}, "eval", "load.json")
+    prices = ("prices.gpu_hour=3.6", "gpus_per_engine=1")
+    found = answer("roi", folder.uri, "--queries-per-day", "1000", *prices, *option)
+    assert found["options"][1]["usd_per_1000"] == pytest.approx(10 / speed)
+    assert words in next(text for text in found["assumptions"] if text.startswith("student: "))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +164,43 @@ def test_thresholds_can_be_replaced_and_are_no_part_of_the_runs_identity(
     assert found.exit_code == 3
     assert "max_age_days" in found.stdout
     assert cli("retrain-check", folder.uri, "--monitoring", f"{path}x").exit_code == 2
+
+
+OLD = "2026-01-01T00:00:00Z"  # before any student of these tests was made
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"student": "older"}, "records left out: 350 of 'older'"),
+        ({"time": OLD}, "records left out: 350 of 'rsft' from before"),
+    ],
+)
+def test_records_of_no_use_are_named_and_are_no_answer(
+    folder: RunFolder, tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    asked = ("retrain-check", folder.uri, "--monitoring", monitoring(tmp_path, **changes))
+    found = cli(*asked)
+    assert found.exit_code == 2, found.stdout
+    told = " ".join(found.stderr.split())
+    assert "0 live and 0 canary requests to student 'rsft'" in told
+    assert words in told
+    assert cli(*asked, "retrain.max_age_days=0.0000000001").exit_code == 3
+
+
+def test_what_counts_is_said(folder: RunFolder, tmp_path: Path) -> None:
+    path = Path(monitoring(tmp_path))
+    counted = path.read_text()
+    path.write_text(counted + Path(monitoring(tmp_path, time=OLD)).read_text())
+    asked = ("retrain-check", folder.uri, "--monitoring", str(path))
+    assert answer(*asked)["records"] == {
+        "live": 300,
+        "canaries": 50,
+        "left_out": {"unjudged": 0, "before": 350, "others": {}},
+    }
+    shown = " ".join(cli(*asked).stdout.split())
+    assert "300 live and 50 canary requests to student 'rsft' since it was made" in shown
+    assert "records left out: 350 of 'rsft' from before." in shown
 
 
 def states(folder: RunFolder) -> dict[str, tuple[str, str]]:
