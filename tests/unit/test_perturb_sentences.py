@@ -2,9 +2,12 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
 
 from agentark_ray.evaluate.perturb import order, planted
 from agentark_ray.evaluate.perturb.change import perturb
@@ -36,10 +39,109 @@ def test_independent_sentences_change_places() -> None:
         "Tom has 3 dogs. How many?",
         "Tom has 3 dogs. Each has 4 legs. How many?",
         "Ada has 3 cups. In May Ada buys 2 more. In June Ada sells 1. How many now?",
+        "Tom has 3 cups. Bob has 4 cups. He then buys 2 cups. How many has Bob?",  # who?
+        "Tom has 3 cups. Tom has 4 hats. Tom then buys 2 more. How many hats?",  # of what?
+        "Tom has 3 cups. Bob has 4 hats. The latter are red. What is red?",
     ],
 )
 def test_these_sentences_stay_in_order(text: str) -> None:
     assert order.reordered(text, rng()) is None
+
+
+QUESTION = "How many of everything has Bob?"
+WHO, WHAT = ("Tom", "Bob", "Sam"), ("dogs", "cats", "hens")
+STATES, FOLLOWS = (
+    ("{who} has {n} {what}.", "A pair of {what} costs ${n}."),
+    (
+        "He then buys {n} more {what}.",
+        "He then buys {n} more.",
+        "{who} then gives away half of the {what}.",
+        "The {what} are brown.",
+    ),
+)
+
+
+def _story(drawn: Sequence[tuple[str, str, str, int]]) -> list[str]:
+    """Sentences, of which no two say how many of a thing somebody has, or what it costs."""
+    told: dict[str, str] = {}
+    for place, (form, who, what, n) in enumerate(drawn):
+        key = form.format(who=who, what=what, n="") if form in STATES else str(place)
+        told.setdefault(key, form.format(who=who, what=what, n=n))
+    return list(told.values())
+
+
+STORIES = st.lists(
+    st.tuples(
+        st.sampled_from(STATES) | st.sampled_from((*STATES, *FOLLOWS)),
+        *(st.sampled_from(WHO), st.sampled_from(WHAT), st.integers(2, 9)),
+    ),
+    min_size=2,
+    max_size=7,
+).map(_story)
+
+
+def understood(story: Sequence[str]) -> tuple[object, ...]:
+    """What a reader knows at the end, who takes `he` and `more` for what was named last."""
+    has: dict[tuple[str, str], float] = {}
+    facts: set[object] = set()
+    he, named = "", ""
+    for one in story:
+        amount = float("".join(re.findall(r"\d+", one)) or 0)
+        he = next((who for who in WHO if who in one), he)
+        named = next((what for what in WHAT if what in one), named)
+        if " costs " in one:
+            facts.add((named, amount))
+        elif " are " in one:
+            facts.add((named, frozenset(who for who, what in has if what == named)))
+        elif " has " in one:
+            has[he, named] = amount
+        else:
+            kept = has.get((he, named), 0)
+            has[he, named] = kept / 2 if " half " in one else kept + amount
+    return has, facts
+
+
+def _again(story: Sequence[str], seed: int) -> list[str] | None:
+    """The sentences of a story in their other order."""
+    new = order.reordered(" ".join((*story, QUESTION)), rng(seed))
+    return new and re.split(r"(?<=\.) ", new)[:-1]  # type: ignore[return-value]
+
+
+def _misread(story: Sequence[str]) -> bool:
+    new = _again(story, 0)
+    return new is not None and understood(new) != understood(story)
+
+
+@given(STORIES, st.integers(0, 9))
+def test_another_order_says_the_same(story: list[str], seed: int) -> None:
+    new = _again(story, seed)
+    assert new is None or (new != story and sorted(new) == sorted(story))
+    assert new is None or understood(new) == understood(story)
+
+
+@pytest.mark.parametrize("follows", FOLLOWS)
+def test_stories_with_a_sentence_that_follows_another_are_reordered(follows: str) -> None:
+    said = re.compile(re.sub(r"\\{\w+\\}", r"\\w+", re.escape(follows)))
+
+    def both(story: list[str]) -> bool:
+        return any(map(said.fullmatch, story)) and _again(story, 0) is not None
+
+    assert find(STORIES, both, settings=settings(max_examples=2000, phases=[Phase.generate]))
+
+
+@pytest.mark.parametrize(
+    ("check", "broken"),
+    [
+        ("independent", lambda sentence: True),
+        ("_meet", lambda a, b: False),
+        ("_POINTS_BACK", re.compile(r"(?!)")),
+    ],
+)
+def test_that_property_needs_every_check(
+    check: str, broken: Callable[..., bool] | re.Pattern[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, check, broken)
+    assert find(STORIES, _misread, settings=settings(max_examples=2000, phases=[Phase.generate]))
 
 
 def test_the_letter_moves_with_the_right_option() -> None:

@@ -149,8 +149,68 @@ def test_where_nobody_is_renamed(text: str, gold: str) -> None:
     assert renamed(take_apart(text), gold, rng()) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Don't count the 3 broken ones.",
+        "Don\u2019t count the 3 broken ones.",
+        "The Taylor series has 3 terms.",
+        "The Kelly criterion says 3.",
+        "By Charles' law 3 l become 4 l. Tom has 1 l.",
+        "By Charles's gas law 3 l become 4 l.",
+        "By Charles\u2019 law 3 l become 4 l.",
+        "James' 3 dogs are brown.",  # whoever is put in there needs an s
+        "Jan 5 is a Monday.",
+        "Elizabeth I had 3 ships.",
+        "Elizabeth I was 25. Edward VI was 9.",
+        "It is 1955 km from San Diego to New York.",
+        "There are 3 boats on Lake Elizabeth.",
+        "Mount Albert is 300 m high.",
+        "Saint Helen had 3 sons.",
+        "They drove 3 miles from Fort William to New Kelly and Port Arthur.",
+        "St. Louis is 3 miles away, and Ft. William 4.",
+        "Hurricane Fay lasted 3 days.",
+        "J. Edward has 3 dogs.",
+        "John F Kennedy was 46.",
+        "What does John 3:16 say?",
+        "Bob has 3 weights, and a bob hangs from each.",
+        "Samantha has 3 dogs. Sam buys 2 more.",  # the same person?
+        "Joey'll have 3 dogs, and Amy'd like 2.",
+    ],
+)
+def test_what_may_be_no_first_name_stays(text: str) -> None:
+    assert renamed(take_apart(text), "7", rng()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("If Tom has 3 dogs, how many legs is that?", "Tom"),
+        ("Tom's 3 dogs are brown.", "Tom"),
+        ("Tom\u2019s 3 dogs are brown.", "Tom"),
+        ("On Monday Mary has 3 dogs.", "Mary"),
+        ("She has 3 dogs (Amy has 2).", "Amy"),
+        ("A dog costs $3. Charles has none.", "Charles"),
+        ("San Diego is 3 miles away. Tom walks there.", "Tom"),
+        ("Jan 5 is a Monday. Emma buys 3 cups.", "Emma"),
+        ("Sheila has 3 dogs. She buys 2 more.", "Sheila"),
+    ],
+)
+def test_first_names_beside_other_words_are_renamed(text: str, name: str) -> None:
+    found = renamed(take_apart(text), "7", rng())
+    assert found is not None
+    before, after = text.split(name), re.split(r"(\w+)", found.stem)
+    assert name not in found.stem
+    assert found.stem.startswith(before[0]) and found.stem.endswith(before[-1])
+    assert {*WOMEN, *MEN} & set(after)
+
+
 def test_names_are_in_one_group_and_no_other_words() -> None:
     everybody = [*WOMEN, *MEN, *EITHER]
     assert len(set(everybody)) == len(everybody)
-    ambiguous = {"May", "April", "June", "Will", "Mark", "Bill", "Grace", "Rose", "Penny", "Jordan"}
-    assert not ambiguous & set(everybody)
+    ambiguous = (
+        "May April June August Jan Will Mark Bill Grace Hope Rose Penny Jack Art Don Carol Heather"
+        " Patty Robin Taylor Henry Leo Martin Max Oscar Randy Rob Nick Josh Ken Joey Hank Brad"
+        " Terry Tony Hugo Victor Rick Sally Nancy Rex Diego Jose Juan Jordan Paris"
+    )
+    assert not set(ambiguous.split()) & set(everybody)

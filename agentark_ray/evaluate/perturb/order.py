@@ -56,6 +56,12 @@ _HAPPENS = re.compile(
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(r"(?<![\d$€£.,])\d[\d,.]*(?:\s*[.!;,]|\s*\Z)")  # Tom finds 3: of what?
+# Which of the sentences before is meant depends on their order: Tom has 3. Bob has 4. He buys 2.
+_POINTS_BACK = re.compile(
+    r"\b(?:he|she|it|him|her|hers|his|its|himself|herself|itself|this|such|former|latter|previous"
+    r"|respectively|first|second|third|last)\b|\b(?:more|others?|another|rest)(?=\s*[.,;!?])",
+    re.IGNORECASE,
+)
 _ABOUT_OTHERS = re.compile(
     r"\b(?:all|none|both|neither|either|any|some|more than one|two|three) of (?:the|th[eo]se|them)"
     r"|\b(?:above|below|preceding|following|options?|choices?|answers?)\b"
@@ -67,10 +73,12 @@ _LETTER = re.compile(r"\b(?:options?|choices?|answers?|statements?) \(?[A-J]\b")
 
 
 def reordered(stem: str, rng: random.Random) -> str | None:
-    """Neighbouring independent sentences in another order."""
+    """Neighbouring independent sentences in another order, none later pointing back at one."""
     spans = sentences(stem)
     texts = [stem[start:end] for start, end in spans]
-    runs = [run for run in _runs(texts) if len(run) > 1]
+    pointing = [place for place, text in enumerate(texts) if _POINTS_BACK.search(text)]
+    last = max(pointing, default=0)
+    runs = [run for run in _runs(texts) if len(run) > 1 and last < run.stop]
     if not runs:
         return None
     new = list(texts)
