@@ -60,6 +60,14 @@ class Engine(Generate, Protocol):
         """Load the model and answer one request, so that the first timed one is not cold."""
         ...
 
+    async def forget(self) -> None:
+        """Drop the cached beginnings of prompts, while nothing is asked: what comes is timed.
+
+        Raises:
+            EngineDead: the engine is gone.
+        """
+        ...
+
     def stop(self) -> None:
         """Free the engine's processes."""
         ...

@@ -91,6 +91,9 @@ class HttpEngine:
                 f" {', '.join(served[:20]) or 'nothing'}"
             )
 
+    async def forget(self) -> None:
+        """What an endpoint keeps is its own affair."""
+
     def stop(self) -> None:
         """Nothing to free: connections end with the process."""
 

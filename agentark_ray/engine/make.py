@@ -133,6 +133,14 @@ class Engines:
             self._starting = asyncio.gather(*starts)
         await asyncio.shield(self._starting)
 
+    async def forget(self) -> None:
+        """Empty the caches of all of them.
+
+        Raises:
+            EngineDead: one is gone.
+        """
+        await asyncio.gather(*(engine.forget() for engine in self._engines.values()))
+
     async def resident(self) -> tuple[int, str]:
         """Bytes of this process and of all that the engines run in (engine/resident.py)."""
         apart = [await engine.resident() for engine in self._remote.values()]

@@ -47,6 +47,10 @@ class EngineActor:
         """The engine's completion."""
         return await self._engine(agent, messages, sampling)
 
+    async def forget(self) -> None:
+        """Empty the engine's cache."""
+        await self._engine.forget()
+
     def resident(self) -> tuple[int, str]:
         """What this process and those of the engine hold."""
         return resident()
@@ -81,6 +85,10 @@ class RemoteEngine:
         """Start the actor and the engine in it."""
         self._actor: Any = ray.remote(EngineActor).options(**self._options).remote(self._make)
         await _result(self._actor.start.remote())
+
+    async def forget(self) -> None:
+        """Empty the engine's cache."""
+        await _result(self._actor.forget.remote())
 
     async def resident(self) -> tuple[int, str]:
         """Bytes of the actor's processes, as engine/resident.py counts them."""

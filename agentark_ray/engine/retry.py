@@ -30,6 +30,10 @@ class GuardedEngine:
         """Start the engine."""
         await self._engine.start()
 
+    async def forget(self) -> None:
+        """Empty the engine's cache."""
+        await self._engine.forget()
+
     def stop(self) -> None:
         """Stop the engine."""
         self._engine.stop()

@@ -58,6 +58,9 @@ class ScriptedEngine:
     async def start(self) -> None:
         """Nothing to load."""
 
+    async def forget(self) -> None:
+        """Nothing is cached."""
+
     def stop(self) -> None:
         """Nothing to free."""
 

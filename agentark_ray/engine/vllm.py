@@ -89,6 +89,22 @@ class VllmEngine:
             self._tokenizer = await self._tokenizer
         await self(0, WARM_UP, Sampling(temperature=0.0, top_p=1.0, max_tokens=4))
 
+    async def forget(self) -> None:
+        """Empty the prefix cache; the blocks of an answer are in use until the step after its end.
+
+        Raises:
+            EngineDead: the engine is gone.
+            TimeoutError: something is asked all the time.
+        """
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not await self._llm.reset_prefix_cache():
+                    await asyncio.sleep(0.01)
+        except EngineDeadError as error:
+            raise EngineDead(str(error)) from error
+
     def stop(self) -> None:
         """End the engine's processes."""
         self._llm.shutdown()

@@ -213,6 +213,9 @@ class HandleEngine:
     async def start(self) -> None:
         """Serve starts the deployment."""
 
+    async def forget(self) -> None:
+        """The cache is everybody's."""
+
     def stop(self) -> None:
         """Serve stops it."""
 

@@ -129,13 +129,18 @@ class AskingActor:
 
     @asynccontextmanager
     async def holding(self, debate_id: str, past: Past, alone: bool = False) -> AsyncIterator[None]:
-        """While one debate is held, in its slots. An engine that dies inside ends the process."""
+        """While one debate is held, in its slots. An engine that dies inside ends the process.
+
+        What is held `alone` is timed, and finds no prompt cached that was asked before.
+        """
         size, limit = self._config.engine.in_flight, self._config.engine.max_engine_deaths
         deaths = past.deaths.get(debate_id, 0)
         async with self._slots.hold(size if alone else slots(deaths, size, limit)):
             if deaths:
                 await self._progress.start_suspect.remote(self._actor, debate_id)
             try:
+                if alone:
+                    await self._engines.forget()
                 yield
             except EngineDead as error:
                 await self._give_up(error)

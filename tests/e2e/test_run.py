@@ -75,6 +75,11 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
         assert (arm["n"], arm["failed"], arm["latency_ms"]["n"]) == (40, 0, timed)
         assert arm["ci_low"] <= arm["accuracy"] <= arm["ci_high"]
         assert not timed or arm["latency_ms"]["p50"] > 0
+    for arm, name in {"single": "base", "student": "student"}.items():
+        answers = rows(folder / "eval" / "transcripts" / name, "arm", "kind", "turns")
+        timed = [a["turns"][0] for a in answers if (a["arm"], a["kind"]) == (arm, "latency")]
+        assert len(timed) == 4  # each was asked before, and is not cached
+        assert not any(turn["cached_tokens"] for turn in timed)
     assert summary["decision"] in ("adopt", "hybridize", "continue")
     assert set(summary["robustness"]) == set(summary["arms"])
     for changed in summary["robustness"].values():
