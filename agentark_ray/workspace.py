@@ -13,6 +13,7 @@ from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import remote
 from agentark_ray.traces.generate import (
+    check_failed,
     count_traces,
     drop_unfinished,
     generate_traces,
@@ -67,12 +68,19 @@ class Workspace:
     def hold(
         self, title: str, model: str, arms: set[str], name: str, out: str, total: int
     ) -> dict[str, int]:
-        """Hold the `total` debates of requests/`name` that are not in the folder `out` yet."""
+        """Hold the `total` debates of requests/`name` that are not in the folder `out` yet.
+
+        Raises:
+            Incomplete: more failed than the config allows, those of earlier attempts included.
+        """
         remote(drop_unfinished, self.folder, out)
-        before = remote(count_traces, self.folder, out)["rows"]
+        figures = remote(count_traces, self.folder, out)
+        before = figures["rows"]
         if before < total:
+            check_failed(self.folder, self.config, out, figures, total)
             max_failed = int(total * self.config.engine.max_failed_fraction)
-            progress = start_progress(total, max_failed)
+            failed, too_long = figures["failed"], figures["prompts_too_long"]
+            progress = start_progress(total, max_failed, failed, too_long)
             with watch(self.console, title, lambda: state_of(progress, before, total)):
                 generate_traces(self.folder, self.config, model, arms, name, out, progress)
             counts, _ = ray.get(progress.counts.remote())

@@ -42,9 +42,7 @@ def generation_hash(config: Config, model: str, arm: str) -> str:
             "seed": config.seed,
             "protocol": [type(protocol).__name__, asdict(protocol)],
             "engine": {
-                key: value
-                for key, value in config.identity().items()
-                if key.startswith("engine.") and key != "engine.max_failed_fraction"
+                key: value for key, value in config.identity().items() if key.startswith("engine.")
             },
         }
     )

@@ -66,11 +66,12 @@ class DebateActor(AskingActor):
                 debate = await run_debate(question, protocol, generate, TASKS[question.task].grader)
         row = trace_row(request, debate, model=self._model, speakers=protocol.speakers)
         self._metrics.finished(row)
-        failed = row["status"] == DebateStatus.FAILED
+        failed = row["status"] != DebateStatus.OK
         await self.count(
             f"{row['error_type']}: {row['error_message']}" if failed else None,
             done=1,
             failed=int(failed),
+            prompts_too_long=int(row["status"] == DebateStatus.PROMPT_TOO_LONG),
             output_tokens=row["output_tokens"],
             prompt_tokens=row["prompt_tokens"],
         )

@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from agentark_ray.config import ConfigError
 from agentark_ray.run_folder import RunFolder
+from agentark_ray.traces.generate import drop_unfinished
 
 JOURNAL = "compaction.json"
 ROWS_AT_ONCE = 1_000  # in memory, and at least so many a row group
@@ -33,6 +34,9 @@ class Compaction:
 def compact(folder: RunFolder, target_bytes: int, out: str = "traces") -> Compaction:
     """Merge neighbouring files of the folder `out` until each has `target_bytes`, but the last.
 
+    Files of blocks that are not committed are dropped before, as the next run does: it would drop
+    what is merged into one of them, too.
+
     Raises:
         ConfigError: there are no traces, or another process works in the run folder.
     """
@@ -40,6 +44,8 @@ def compact(folder: RunFolder, target_bytes: int, out: str = "traces") -> Compac
         raise ConfigError(f"{folder.uri}: no traces; {out}/ is missing")
     with folder.locked():
         _finish(folder, out)
+        if folder.exists(f"{out}_checkpoint"):  # else nothing says which blocks are committed
+            drop_unfinished(folder, out)
         before = _files(folder, out)
         for group in groups([info.size or 0 for info in before], target_bytes):
             _merge(folder, out, [before[index].base_name for index in group])

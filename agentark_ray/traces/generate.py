@@ -6,7 +6,7 @@ caller polls the `Progress` actor.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from agentark_ray.engine.settings import refs_of
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces.actor import DebateActor
 from agentark_ray.traces.pool import asking_pool
+from agentark_ray.traces.progress import too_many_failed
 from agentark_ray.traces.read import trace_dataset
 from agentark_ray.traces.unique import duplicates
 from agentark_ray.types import DebateStatus, ModelRef
@@ -88,13 +89,19 @@ def ask_each_once(
 
 
 def count_traces(folder: RunFolder, out: str) -> dict[str, int]:
-    """Figures of the traces on disk: rows, failed, output_tokens, prompt_tokens, cached_tokens."""
+    """Figures of the traces on disk: rows, failed, output_tokens, prompt_tokens, cached_tokens.
+
+    Also prompts_too_long, which are among the failed ones.
+    """
     tokens = ("output_tokens", "prompt_tokens", "cached_tokens")
-    sums: Counter[str] = Counter(dict.fromkeys(("rows", "failed", *tokens), 0))
+    names = ("rows", "failed", "prompts_too_long", *tokens)
+    sums: Counter[str] = Counter(dict.fromkeys(names, 0))
     if folder.exists(out):
         for batch in trace_dataset(folder, out).to_batches(columns=["status", *tokens]):
             sums["rows"] += batch.num_rows
-            sums["failed"] += batch["status"].to_pylist().count(DebateStatus.FAILED)
+            statuses = Counter(batch["status"].to_pylist())
+            sums["failed"] += batch.num_rows - statuses[DebateStatus.OK]
+            sums["prompts_too_long"] += statuses[DebateStatus.PROMPT_TOO_LONG]
             for name in tokens:
                 sums[name] += sum(batch[name].to_pylist())
     return dict(sums)
@@ -165,6 +172,19 @@ def _places(folder: RunFolder, out: str, key: str) -> Iterator[tuple[str, tuple[
                 index += 1
 
 
+def check_failed(
+    folder: RunFolder, config: Config, out: str, figures: Mapping[str, int], expected: int
+) -> None:
+    """Raises Incomplete if more of `expected` debates failed than the config allows.
+
+    `figures` are those of count_traces. What failed is on disk and is not held again.
+    """
+    max_failed = int(expected * config.engine.max_failed_fraction)
+    failed, too_long = figures["failed"], figures["prompts_too_long"]
+    if why := too_many_failed(failed, too_long, expected, max_failed):
+        raise Incomplete(f"{folder.path(out)}: {why}")
+
+
 def verify_traces(
     folder: RunFolder, config: Config, out: str, expected: int, key: str = "debate_id"
 ) -> dict[str, int]:
@@ -180,9 +200,5 @@ def verify_traces(
         raise Incomplete(
             f"{folder.path(out)}: expected {expected} debates once each, found {figures['rows']}"
         )
-    if figures["failed"] > config.engine.max_failed_fraction * expected:
-        raise Incomplete(
-            f"{folder.path(out)}: {figures['failed']} of {expected} debates failed, more than"
-            f" engine.max_failed_fraction={config.engine.max_failed_fraction} allows"
-        )
+    check_failed(folder, config, out, figures, expected)
     return figures

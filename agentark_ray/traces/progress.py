@@ -18,10 +18,11 @@ DEATHS_IN_A_ROW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Sums since the job started."""
+    """Sums since the job started; failures also of earlier attempts."""
 
     done: int = 0  # debates that ended, failed ones included
-    failed: int = 0
+    failed: int = 0  # those whose prompt was too long included
+    prompts_too_long: int = 0
     output_tokens: int = 0
     prompt_tokens: int = 0
     engine_deaths: int = 0
@@ -33,12 +34,19 @@ class Counts:
 class Progress:
     """Adds up what actors send; tells them to stop when too many debates failed or engines died."""
 
-    def __init__(self, total: int, max_failed: int, deaths_in_a_row: int) -> None:
+    def __init__(
+        self,
+        total: int,
+        max_failed: int,
+        deaths_in_a_row: int,
+        failed: int = 0,
+        prompts_too_long: int = 0,
+    ) -> None:
         self._total = total
         self._max_failed = max_failed
         self._deaths_in_a_row = deaths_in_a_row
         self._ledger = DeathLedger()
-        self._sums: Counter[str] = Counter()
+        self._sums = Counter(failed=failed, prompts_too_long=prompts_too_long)
         self._last_error = ""
         self._started: float | None = None
 
@@ -51,12 +59,9 @@ class Progress:
         """Add an actor's news; returns why to stop, or None."""
         self._sums.update(sums)
         self._last_error = last_error or self._last_error
-        if self._sums["failed"] > self._max_failed:
-            return (
-                f"{self._sums['failed']} of {self._total} debates failed, at most"
-                f" {self._max_failed} may (engine.max_failed_fraction); last: {self._last_error}"
-            )
-        return None
+        failed, too_long = self._sums["failed"], self._sums["prompts_too_long"]
+        why = too_many_failed(failed, too_long, self._total, self._max_failed)
+        return why and f"{why}; last: {self._last_error}"
 
     def begin(
         self, actor: str, life: str, block: int, ids: Sequence[str]
@@ -100,12 +105,31 @@ def state_of(progress: Any, before: int, total: int) -> State | None:
     if not seconds:
         return None
     rate = counts.output_tokens / seconds
-    text = f"failed {counts.failed}, {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
+    too_long = counts.prompts_too_long
+    text = f"failed {counts.failed}"
+    text += f" ({too_long} prompts too long)" if too_long else ""
+    text += f", {rate:,.0f} output tokens/s, {counts.done / seconds:.1f}/s"
     if counts.engine_deaths:
         text += f", {counts.engine_deaths} engines died"
     return State(done=before + counts.done, total=total, text=text)
 
 
-def start_progress(total: int, max_failed: int) -> Any:
-    """A Progress on the driver's node."""
-    return beside_driver(Progress).remote(total, max_failed, DEATHS_IN_A_ROW)
+def too_many_failed(failed: int, too_long: int, total: int, max_failed: int) -> str | None:
+    """What to say when more than `max_failed` of `total` debates failed, or None.
+
+    `too_long` of the `failed` ones had a prompt that did not fit.
+    """
+    if failed <= max_failed:
+        return None
+    kinds = f" ({failed - too_long} errors, {too_long} prompts too long)" if too_long else ""
+    return (
+        f"{failed} of {total} debates failed{kinds}, at most {max_failed} may"
+        " (engine.max_failed_fraction)"
+    )
+
+
+def start_progress(total: int, max_failed: int, failed: int = 0, prompts_too_long: int = 0) -> Any:
+    """A Progress on the driver's node, with what failed in earlier attempts."""
+    return beside_driver(Progress).remote(
+        total, max_failed, DEATHS_IN_A_ROW, failed, prompts_too_long
+    )

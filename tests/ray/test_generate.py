@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,8 +107,12 @@ def test_lost_rows_are_found_and_double_rows_dropped(
 def test_prompts_that_do_not_fit_end_as_rows(
     tmp_path: Path, gsm8k_file: Callable[[int], Path]
 ) -> None:
-    config = config_for(tmp_path, gsm8k_file(12), "engine.max_model_len=64", "debate.max_tokens=20")
-    folder, total = hold(config)
+    small = ("engine.max_model_len=64", "debate.max_tokens=20")
+    with pytest.raises(Exception, match=r"prompts too long\), at most 0 may.*PromptTooLong"):
+        hold(config_for(tmp_path, gsm8k_file(12), *small))
+    folder, total = hold(
+        config_for(tmp_path / "all", gsm8k_file(12), *small, "engine.max_failed_fraction=1")
+    )
     status = trace_dataset(folder, "traces").to_table(columns=["status"])["status"]
     counts = Counter(status.to_pylist())
     assert counts.total() == total
@@ -126,6 +131,16 @@ def test_a_job_that_fails_as_a_whole_stops(
     ray.get(progress.add.remote({"done": 3, "failed": 3}, "OSError: planted"))
     with pytest.raises(Exception, match=r"3 of \d+ debates failed.*OSError: planted"):
         generate_traces(folder, config, "m", ["debate"], "train", "traces", progress)
+
+
+def test_failures_of_earlier_attempts_count() -> None:
+    progress = start_progress(60, 3, failed=3, prompts_too_long=1)
+    assert ray.get(progress.add.remote({"done": 1}, "")) is None
+    said: Any = ray.get(progress.add.remote({"done": 1, "failed": 1}, "OSError: planted"))
+    assert said.startswith("4 of 60 debates failed (3 errors, 1 prompts too long), at most 3 may")
+    assert said.endswith("; last: OSError: planted")
+    counts, _ = ray.get(progress.counts.remote())
+    assert (counts.done, counts.failed, counts.prompts_too_long) == (2, 4, 1)
 
 
 @pytest.mark.parametrize(

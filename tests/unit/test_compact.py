@@ -1,6 +1,7 @@
 """Compaction keeps every row once, also when it is killed, and what a resumed run looks at."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,6 +66,33 @@ def test_a_resumed_run_takes_the_files_for_its_own(tmp_path: Path) -> None:
     drop_unfinished(folder, "traces")
     assert held(tmp_path) == before
     assert compact(folder, 10**9).files_before == 1
+
+
+@pytest.mark.parametrize("length", [None, 99], ids=["whole", "truncated"])
+@pytest.mark.parametrize("block", [0, 5])
+def test_an_interrupted_run_keeps_its_committed_blocks(
+    tmp_path: Path, block: int, length: int | None
+) -> None:
+    """The driver was killed before a block was committed: the next run holds it again."""
+    write(tmp_path)
+    before = held(tmp_path)
+    pending = tmp_path / "traces_checkpoint" / f"block{block:02}.parquet"
+    pending.rename(pending.with_suffix(".pending.parquet"))
+    data = tmp_path / "traces" / f"block{block:02}-0.parquet"
+    data.write_bytes(data.read_bytes()[:length])
+    folder = RunFolder(str(tmp_path))
+    done = compact(folder, 10**9)
+    assert (done.files_before, done.files, done.rows) == (FILES - 1, 1, ROWS * (FILES - 1))
+    drop_unfinished(folder, "traces")
+    assert held(tmp_path) == [row for row in before if not row[0].startswith(f"{block:02}-")]
+
+
+def test_without_checkpoints_every_file_is_kept(tmp_path: Path) -> None:
+    write(tmp_path)
+    before = held(tmp_path)
+    shutil.rmtree(tmp_path / "traces_checkpoint")
+    assert compact(RunFolder(str(tmp_path)), 10**9).files == 1
+    assert held(tmp_path) == before
 
 
 @pytest.mark.parametrize("step", ["written", "noted", "moved", "deleted"])

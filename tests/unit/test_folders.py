@@ -30,6 +30,17 @@ def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
     assert folder.stage("questions") == {"train": 3}
 
 
+def test_more_may_fail_when_a_run_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    manifest = folder.open(Config(), "m")
+    more = parse_config({}, ["engine.max_failed_fraction=0.5"], "t")
+    assert folder.open(more, "m") == manifest
+    # As a version left it in which that was no operational field.
+    manifest["identity"]["engine.max_failed_fraction"] = 0.05
+    folder.write_json(manifest, "manifest.json")
+    assert folder.open(Config(), "m") == folder.open(more, "m") == manifest
+
+
 def test_a_broken_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ConfigError, match=r"manifest.json: not valid JSON"):
