@@ -77,8 +77,10 @@ def _start(**options: Any) -> None:
 
 def _quiet_terminal() -> None:
     """Ray's libraries log to files of Ray's session only; exceptions are ours to show."""
-    import ray.data  # noqa: F401 - makes its handlers
+    import ray.data  # makes its handlers
 
+    # Or a job ends with the news that a function failed, without what it said.
+    ray.data.DataContext.get_current().raise_original_map_exception = True
     for name in ("ray.data", "ray.train", "ray.serve"):
         logger = logging.getLogger(name)
         files = [h for h in logger.handlers if not isinstance(h, logging.StreamHandler)]

@@ -6,6 +6,7 @@ the failure cost is printed: the job's seconds less those of the same job undist
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,8 +22,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from agentark_ray.config import Config, parse_config
+from agentark_ray.lost_nodes import root_cause
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces import progress
+from agentark_ray.traces.asking import TooManyFailures
 from agentark_ray.traces.generate import verify_traces
 from agentark_ray.traces.read import trace_dataset
 from tests.ray.helpers import (
@@ -163,8 +166,11 @@ def test_too_many_poison_questions_end_the_run(tmp_path: Path) -> None:
         "engine.scripted_fault=raise",
         "engine.max_failed_fraction=0.01",
     )
-    with pytest.raises(Exception, match=r"debates failed, at most 1 may.*RuntimeError: scripted"):
+    with pytest.raises(Exception, match="debates failed") as caught:
         hold(config)
+    told = root_cause(caught.value)  # what a user reads
+    assert isinstance(told, TooManyFailures)
+    assert re.search(r"debates failed, at most 1 may.*RuntimeError: scripted", str(told))
 
 
 @pytest.mark.slow
