@@ -38,6 +38,9 @@ class Listed:
     async def start(self) -> None:
         self.running = True
 
+    async def forget(self) -> None:
+        raise NotImplementedError
+
     def stop(self) -> None:
         self.running = False
 
