@@ -93,8 +93,7 @@ class VllmEngine:
         """Empty the prefix cache; the blocks of an answer are in use until the step after its end.
 
         Raises:
-            EngineDead: the engine is gone.
-            TimeoutError: something is asked all the time.
+            EngineDead: the engine is gone, or hangs.
         """
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -102,6 +101,9 @@ class VllmEngine:
             async with asyncio.timeout(self._timeout_s):
                 while not await self._llm.reset_prefix_cache():
                     await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            said = f"the engine hangs: its cache is in use after {self._timeout_s:g} s of nothing"
+            raise EngineDead(said) from error
         except EngineDeadError as error:
             raise EngineDead(str(error)) from error
 

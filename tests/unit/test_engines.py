@@ -1,5 +1,6 @@
 """Which engine a model gets, with which settings, and which GPUs it needs where."""
 
+import asyncio
 import importlib.util
 import os
 
@@ -8,6 +9,7 @@ from transformers import AutoTokenizer
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.base import EngineDead
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.make import make_engine
 from agentark_ray.engine.settings import Placement, cpu_threads, gpus_of, placement, refs_of
@@ -146,3 +148,25 @@ def test_engines_without_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert cpu_threads(config_of(team("a/A", "b/B", "far"))) == 3
     assert cpu_threads(config_of("engine.actors=20")) == 1
     assert cpu_threads(config_of("engine.cpu_threads=5")) == 5
+
+
+class Cache:
+    """A vLLM whose prefix cache can be emptied at one of the tries."""
+
+    def __init__(self, emptied_at: int) -> None:
+        self.tries, self._emptied_at = 0, emptied_at
+
+    async def reset_prefix_cache(self) -> bool:
+        self.tries += 1
+        return self.tries >= self._emptied_at
+
+
+def test_a_cache_is_emptied_or_the_engine_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(config_of("engine.timeout_s=0.2"), ModelRef(name="a/A"))
+    cache = Cache(emptied_at=3)
+    monkeypatch.setattr(engine, "_llm", cache, raising=False)
+    asyncio.run(engine.forget())
+    assert cache.tries == 3
+    monkeypatch.setattr(engine, "_llm", Cache(emptied_at=10_000))
+    with pytest.raises(EngineDead, match=r"hangs: its cache is in use after 0.2 s of nothing"):
+        asyncio.run(engine.forget())
