@@ -16,6 +16,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from agentark_ray.debate.protocols.registry import PROTOCOLS, TeamConfig
+from agentark_ray.debate.protocols.rounds import DebateConfig
 from agentark_ray.engine_config import EngineConfig, ModelConfig
 from agentark_ray.evaluate_config import EvaluateConfig
 from agentark_ray.gates_config import HELD_OUT, GatesConfig, RetrainConfig
@@ -24,11 +26,11 @@ from agentark_ray.questions import TasksConfig
 from agentark_ray.robustness_config import OOD
 from agentark_ray.section import OPERATIONAL, ConfigError, Section, identity_items
 from agentark_ray.strategy import STRATEGIES, DistillConfig, RsftConfig
-from agentark_ray.team import TEAMS, AgentConfig, DebateConfig, TeamConfig
+from agentark_ray.team import AgentConfig
 from agentark_ray.train_config import TrainConfig
 
 # Sections of which a field chooses the class.
-VARIANTS: Mapping[str, Mapping[str, type[Section]]] = {"debate": TEAMS, "distill": STRATEGIES}
+VARIANTS: Mapping[str, Mapping[str, type[Section]]] = {"debate": PROTOCOLS, "distill": STRATEGIES}
 DEFAULT_VARIANTS: Mapping[str, type[Section]] = {"debate": DebateConfig, "distill": RsftConfig}
 
 
@@ -186,7 +188,7 @@ def _explain(item: Any) -> str:
     if loc[0] in VARIANTS and loc[1:2] and loc[1] in VARIANTS[loc[0]]:
         # pydantic names the variant it tried
         variants = {**DEFAULT_VARIANTS, loc[0]: VARIANTS[loc[0]][loc.pop(1)]}
-    of_team = loc[:2] == ["evaluate", "teams"] and TEAMS.get(".".join(loc[3:4]))
+    of_team = loc[:2] == ["evaluate", "teams"] and PROTOCOLS.get(".".join(loc[3:4]))
     if of_team:
         loc.pop(3)
     key = ".".join(loc)

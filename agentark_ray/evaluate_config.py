@@ -5,9 +5,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from agentark_ray.debate.protocols.registry import TeamConfig
 from agentark_ray.robustness_config import OOD, Kind, OodConfig, OodName, RobustnessConfig
 from agentark_ray.section import Section
-from agentark_ray.team import AgentConfig, TeamConfig
+from agentark_ray.team import AgentConfig
 
 ArmName = Literal[
     "single", "single_greedy", "self_consistency", "debate", "student", "student_greedy"

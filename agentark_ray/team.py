@@ -1,18 +1,16 @@
-"""The `debate` section of a configuration: who speaks, by which protocol, and when it ends.
+"""Who speaks in a debate: what the `debate` sections of all protocols have in common."""
 
-One class a protocol; `protocol` chooses. What the protocols do is in debate/protocols/.
-"""
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
 
-from typing import Annotated, Literal
+from pydantic import Field, model_validator
 
-from pydantic import Field, Tag, model_validator
-
-from agentark_ray.section import Section, chosen_by
+from agentark_ray.section import Section
+from agentark_ray.types import ModelRef, Role, Sampling, Speaker
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Tokens = Annotated[int, Field(ge=1)]
-Aggregate = Literal["vote", "vote_all_rounds", "weighted_vote", "model", "judge"]
 
 
 class AgentConfig(Section):
@@ -38,7 +36,7 @@ class AgentConfig(Section):
 
 
 class Speakers(Section):
-    """What all protocols have in common."""
+    """The section of one protocol, which makes it. `protocol` says which."""
 
     team: tuple[AgentConfig, ...] = ()
     """Agents that differ, taken in turn; empty: all are alike."""
@@ -51,135 +49,41 @@ class Speakers(Section):
     too_long: Literal["fail", "drop_oldest_round"] = "fail"
     """What to do when a prompt and its answer do not fit into the model's context."""
 
-
-class DebateConfig(Speakers):
-    """Agents answer, then revise after reading their peers."""
-
-    protocol: Literal["debate"] = "debate"
-    agents: Annotated[int, Field(ge=1, le=64)] = 5
-    rounds: Annotated[int, Field(ge=1, le=16)] = 2
-    topology: Literal["full", "ring", "star", "random"] = "full"
-    """Whose answers an agent reads: all, two neighbours, the hub's (the hub: all), or `degree`."""
-    degree: Annotated[int, Field(ge=1)] = 2
-    """Peers an agent reads in the topology `random`."""
-    layout: Literal["paper", "shared"] = "paper"
-    stop: Literal["fixed", "unanimous", "stable", "quorum"] = "unanimous"
-    quorum: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of the agents behind one answer that ends the debate with `stop: quorum`; as many are
-    asked first, and the others only if these disagree."""
-    aggregate: Aggregate = "vote"
-    """How the last round (or all) becomes one answer."""
-
-    @model_validator(mode="after")
-    def _topology_fits(self) -> "DebateConfig":
-        if self.topology != "full" and self.layout == "shared":
-            raise ValueError(
-                f"layout=shared shows everybody's answers to all; topology={self.topology}"
-                " needs layout=paper"
-            )
-        if self.topology == "random" and (
-            self.degree >= self.agents or self.degree * self.agents % 2
-        ):
-            raise ValueError(
-                f"topology=random needs degree < agents and an even degree x agents, got"
-                f" degree={self.degree}, agents={self.agents}"
-            )
-        return self
-
     @property
+    @abstractmethod
     def samples(self) -> int:
         """Answers a self-consistency of the same width samples."""
-        return self.agents
 
     @property
+    @abstractmethod
     def completions(self) -> int:
         """Completions of one debate at most."""
-        return self.agents * self.rounds + (self.aggregate in ("model", "judge"))
 
+    @abstractmethod
+    def build(self, seed: int) -> Any:
+        """The DebateProtocol of these settings; `seed` is that of its random choices."""
 
-class JudgedConfig(Speakers):
-    """Two sides argue, a judge may end it after any round."""
+    def speakers(self, *roles: Role) -> tuple[Speaker, ...]:
+        """One a role; agents come from `team` in turn, judges and aggregators are `judge`."""
+        agents = self.team or (AgentConfig(),)
+        members = [role for role in roles if role not in (Role.JUDGE, Role.AGGREGATOR)]
+        taken = [agents[i % len(agents)] for i in range(len(members))]
+        last = [self.judge] * (len(roles) - len(members))
+        return tuple(
+            self._speaker(agent, role) for agent, role in zip([*taken, *last], roles, strict=True)
+        )
 
-    protocol: Literal["judged"]
-    rounds: Annotated[int, Field(ge=1, le=16)] = 3
-
-    @property
-    def samples(self) -> int:
-        """Answers a self-consistency of the same width samples."""
-        return 3
-
-    @property
-    def completions(self) -> int:
-        """Completions of one debate at most."""
-        return 3 * self.rounds
-
-
-class VerifyConfig(Speakers):
-    """A solver, and verifiers who accept its solution or send it back."""
-
-    protocol: Literal["verify"]
-    verifiers: Annotated[int, Field(ge=1, le=63)] = 3
-    rounds: Annotated[int, Field(ge=1, le=16)] = 2
-
-    @property
-    def samples(self) -> int:
-        """Answers a self-consistency of the same width samples."""
-        return 1 + self.verifiers
-
-    @property
-    def completions(self) -> int:
-        """Completions of one debate at most."""
-        return (1 + self.verifiers) * self.rounds
-
-
-class SelfConsistencyConfig(Speakers):
-    """Independent answers and a vote."""
-
-    protocol: Literal["self_consistency"]
-    agents: Annotated[int, Field(ge=1, le=256)] = 5
-    aggregate: Aggregate = "vote"
-
-    @property
-    def samples(self) -> int:
-        """Answers sampled."""
-        return self.agents
-
-    @property
-    def completions(self) -> int:
-        """Completions of one question at most."""
-        return self.agents + (self.aggregate in ("model", "judge"))
-
-
-class SingleConfig(Speakers):
-    """One answer."""
-
-    protocol: Literal["single"]
-
-    @property
-    def samples(self) -> int:
-        """Answers sampled."""
-        return 1
-
-    @property
-    def completions(self) -> int:
-        """Completions of one question."""
-        return 1
-
-
-TEAMS: dict[str, type[Speakers]] = {
-    "debate": DebateConfig,
-    "judged": JudgedConfig,
-    "verify": VerifyConfig,
-    "self_consistency": SelfConsistencyConfig,
-    "single": SingleConfig,
-}
-
-
-TeamConfig = Annotated[
-    Annotated[DebateConfig, Tag("debate")]
-    | Annotated[JudgedConfig, Tag("judged")]
-    | Annotated[VerifyConfig, Tag("verify")]
-    | Annotated[SelfConsistencyConfig, Tag("self_consistency")]
-    | Annotated[SingleConfig, Tag("single")],
-    chosen_by("protocol", TEAMS, default="debate", error="protocol"),
-]
+    def _speaker(self, agent: AgentConfig, role: Role) -> Speaker:
+        model = agent.model and ModelRef(
+            name=agent.model, endpoint=agent.endpoint, api_key_env=agent.api_key_env
+        )
+        return Speaker(
+            role=role,
+            model=model or None,
+            persona=agent.persona,
+            sampling=Sampling(
+                temperature=self.temperature if agent.temperature is None else agent.temperature,
+                top_p=agent.top_p or self.top_p,
+                max_tokens=agent.max_tokens or self.max_tokens,
+            ),
+        )

@@ -152,6 +152,7 @@ class Turn:
     completion: Completion
     answer: str | None  # extracted by the task's grader; None if there is none
     verdict: str | None  # a Verdict
+    dropped_rounds: int = 0  # oldest rounds left out of the messages, which were too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,22 @@
-"""How what was said in a debate becomes one answer."""
+"""How what was said in a debate becomes one answer.
+
+Sources: the vote over equal answers is that of self-consistency (Wang et al., 2203.11171), its
+weights by mean log-probability are theirs, too (their "normalized weighted sum"); the model that
+reads all solutions is AgentArk's (2602.03955), the judge that of MAD (Liang et al., 2305.19118).
+"""
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from agentark_ray.debate.layouts import AGGREGATE, JUDGE, decide
 from agentark_ray.debate.talk import Talk
 from agentark_ray.debate.vote import clusters, majority
-from agentark_ray.types import Turn
+from agentark_ray.types import Role, Turn
 
+AggregateName = Literal["vote", "vote_all_rounds", "weighted_vote", "model", "judge"]
+# Aggregations by a model, and the role of who does it.
+CLOSING: dict[str, Role] = {"model": Role.AGGREGATOR, "judge": Role.JUDGE}
 # (talk, number of the aggregating speaker) -> answer
 Aggregate = Callable[[Talk, int], Awaitable[str | None]]
 

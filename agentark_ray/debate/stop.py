@@ -1,4 +1,7 @@
-"""When a debate has said enough. Every rule looks only at the answers so far."""
+"""When a debate has said enough. Every rule looks only at the answers so far.
+
+Source: ReConcile ends when all agree (Chen et al., 2309.13007); `stable` and `quorum` are our own.
+"""
 
 from collections.abc import Callable, Sequence
 

@@ -81,10 +81,12 @@ class Talk:
         self, round_: int, prompts: dict[int, Prompt], rounds: int = 0
     ) -> Sequence[Turn]:
         """Turns of several speakers, who answer at the same time and do not see each other."""
-        said = await _together(
-            [self._turn(round_, agent, prompt, rounds) for agent, prompt in prompts.items()]
-        )
-        self.turns += said
+        said: list[Turn] = []
+        try:
+            await _together([self._turn(said, round_, *one, rounds) for one in prompts.items()])
+        finally:  # where somebody failed, what the others had said before stays on the record
+            said.sort(key=lambda turn: turn.agent)
+            self.turns += said
         if self.grader.slow:
             await asyncio.to_thread(self._compare_all)
         return said
@@ -115,13 +117,19 @@ class Talk:
             self.votes.pop()
         answer, count = majority(answers_A, self.equal)
         verdict = self.verdict(answer)
-        self.votes.append(
+        return self.record(
             Vote(round=round_, answer=answer, count=count, agents=len(answers_A), verdict=verdict)
         )
-        self._observe(self.votes[-1])
-        return self.votes[-1]
 
-    async def _turn(self, round_: int, agent: int, prompt: Prompt, rounds: int) -> Turn:
+    def record(self, vote: Vote) -> Vote:
+        """Keep a count, and tell it."""
+        self.votes.append(vote)
+        self._observe(vote)
+        return vote
+
+    async def _turn(
+        self, said: list[Turn], round_: int, agent: int, prompt: Prompt, rounds: int
+    ) -> None:
         """Ask; with the policy drop_oldest_round, with fewer rounds until the prompt fits."""
         speaker = self.speaker(agent)
         for dropped in range(rounds + 1):
@@ -144,9 +152,11 @@ class Talk:
                 completion=completion,
                 answer=answer,
                 verdict=verdict,
+                dropped_rounds=dropped,
             )
+            said.append(turn)
             self._observe(turn)
-            return turn
+            return
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _grade(self, text: str) -> tuple[str | None, Verdict | None]:
@@ -160,8 +170,8 @@ class Talk:
             self.equal(a, b)
 
 
-async def _together(turns: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:
-    """All results; when one raises, the others are cancelled and have ended before this does.
+async def _together(turns: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all; when one raises, the others are cancelled and have ended before this does.
 
     As asyncio.TaskGroup, but the waiter is woken by the task itself, one pass of the event loop
     earlier: with hundreds of debates in it a pass takes a millisecond.
@@ -169,7 +179,9 @@ async def _together(turns: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:
     first, *others = turns
     tasks = [asyncio.create_task(turn) for turn in others]
     try:
-        return [await first, *[await task for task in tasks]]
+        await first
+        for task in tasks:
+            await task
     except BaseException:
         for task in tasks:
             task.cancel()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from agentark_ray.debate_rows import VOTE
 from agentark_ray.types import SOLVERS, Debate, Question, Speaker
 
-VERSION = "3"
+VERSION = "4"
 
 _QUESTION_FIELDS = [
     pa.field("question_id", pa.string()),
@@ -71,6 +71,7 @@ TRACE_SCHEMA = pa.schema(
         pa.field("output_tokens", pa.int32()),
         pa.field("prompt_tokens", pa.int32()),
         pa.field("cached_tokens", pa.int32()),
+        pa.field("shortened_turns", pa.int32()),  # with rounds left out of their messages
     ],
     metadata={"agentark.schema_version": VERSION},
 )
@@ -128,6 +129,7 @@ def trace_row(
         "output_tokens": sum(c.output_tokens for c in completions),
         "prompt_tokens": sum(c.prompt_tokens for c in completions),
         "cached_tokens": sum(c.cached_tokens for c in completions),
+        "shortened_turns": sum(turn.dropped_rounds > 0 for turn in debate.turns),
     }
 
 

@@ -17,7 +17,7 @@ from agentark_ray.types import DebateStatus, Verdict
 
 TOKENS = ("output_tokens", "prompt_tokens", "cached_tokens")
 COLUMNS = (
-    *("arm", "kind", "status", "verdict", "stop_reason", "wall_s", *TOKENS),
+    *("arm", "kind", "status", "verdict", "stop_reason", "wall_s", "shortened_turns", *TOKENS),
     *vote_leaves("round", "count", "agents", "verdict"),
     *turn_leaves("agent", "role", "round", "verdict"),
 )
@@ -34,6 +34,7 @@ class Tally:
     rounds: RoundTally = field(default_factory=RoundTally)
     looks: Counter[PathClass] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    shortened_turns: int = 0
     wall_s: LogHistogram = field(default_factory=LogHistogram)
 
     def add(self, row: Row) -> None:
@@ -42,6 +43,7 @@ class Tally:
         self.looks.update(second_looks(row))
         for name in TOKENS:
             self.tokens[name] += row[name]
+        self.shortened_turns += row.get("shortened_turns") or 0  # there since schema version 4
         if row["status"] != DebateStatus.OK:
             return
         self.correct += row["verdict"] == Verdict.CORRECT
@@ -100,6 +102,7 @@ def stats(found: Tally, prices: TokenPrices | None = None) -> dict[str, Any]:
         "tokens": {name: found.tokens[name] for name in TOKENS},
         "tokens_per_debate": {name: found.tokens[name] / debates for name in TOKENS},
         "cached_share": cached / prompt if prompt else None,
+        "shortened_turns": found.shortened_turns,
         "wall_s": {f"p{q}": found.wall_s.percentile(q) for q in (50, 95)},
         "cost": None if prices is None else cost(found.tokens, debates, prices),
     }

@@ -142,6 +142,8 @@ def figures(found: Mapping[str, Any]) -> dict[str, str]:
         "wall time of a debate": f"p50 {_seconds(wall['p50'])}, p95 {_seconds(wall['p95'])}"
         " (from a histogram, within 1.2 %)",
     }
+    if found["shortened_turns"]:
+        facts["turns without the oldest rounds"] = f"{found['shortened_turns']:,}, too long"
     if found["cost"]:
         facts |= {
             f"cost, {name.replace('_', ' ')}": _usd(usd) for name, usd in found["cost"].items()

@@ -17,6 +17,7 @@ from agentark_ray.debate.vote import clusters, majority, unanimous
 from agentark_ray.engine.base import EngineDead, PromptTooLong
 from agentark_ray.grading.base import Grader, GradingTimeout
 from agentark_ray.grading.numeric import NUMERIC, equal
+from agentark_ray.traces.schema import REQUEST_SCHEMA, trace_row
 from agentark_ray.types import Completion, Debate, FinishReason, Message, Question, Sampling
 from tests.unit.votes import counted
 
@@ -220,7 +221,8 @@ def test_an_exception_becomes_a_failed_row_that_keeps_what_was_said() -> None:
         "OSError",
         "no route",
     )
-    assert len(debate.turns) == 3
+    said = [(turn.round, turn.agent) for turn in debate.turns]
+    assert said == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]  # also beside the one who failed
     assert debate.final_answer is None
     assert debate.final_verdict is None
     assert debate.stop_reason is None
@@ -261,6 +263,9 @@ def test_dropping_the_oldest_round_makes_room() -> None:
     assert [list(t.messages) for t in debate.turns[3:]] == [
         [{"role": "user", "content": FIRST}]
     ] * 3
+    assert [t.dropped_rounds for t in debate.turns] == [0, 0, 0, 1, 1, 1]
+    request = dict.fromkeys(REQUEST_SCHEMA.names, "x")
+    assert trace_row(request, debate, model="m", speakers=())["shortened_turns"] == 3
 
 
 def test_agents_of_a_round_answer_at_the_same_time() -> None:

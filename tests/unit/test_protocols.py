@@ -1,5 +1,6 @@
 """Judged and verified debates, agents that differ, and what tells protocols apart."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from agentark_ray.config import parse_config
 from agentark_ray.debate.protocol import arm_protocol, generation_hash
 from agentark_ray.debate.protocols import judged, verify
-from agentark_ray.types import Sampling
-from tests.unit.script import FIRST, Script, assistant, hold, user
+from agentark_ray.debate.run import run_debate
+from agentark_ray.grading.numeric import NUMERIC
+from agentark_ray.types import Sampling, Turn, Vote
+from tests.unit.script import FIRST, QUESTION, Script, assistant, hold, user
 
 # Judged
 
@@ -92,6 +95,15 @@ def test_rejected_solutions_are_revised_with_the_reviews() -> None:
         assistant("It is #### 5"),
         user(verify.REVISE.format("Bad. Verdict: incorrect\n\nVerdict: correct")),
     ]
+
+
+def test_the_counts_of_verifiers_are_told_when_they_are_known() -> None:
+    told: list[Turn | Vote] = []
+    script = Script(["#### 5"], ["Verdict: correct"], ["no"], ["Verdict: correct"])
+    config = parse_config({"debate": {"protocol": "verify"}}, [], "t")
+    asyncio.run(run_debate(QUESTION, arm_protocol(config, "debate"), script, NUMERIC, told.append))
+    vote = Vote(round=0, answer="5", count=2, agents=3, verdict="incorrect")
+    assert [type(one) for one in told] == [Turn, Turn, Turn, Turn, Vote] and told[-1] == vote
 
 
 def test_the_last_solution_counts_when_nobody_accepts() -> None:

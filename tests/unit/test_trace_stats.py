@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -19,6 +20,7 @@ from agentark_ray.page.html import packed_plotly
 from agentark_ray.prices import TokenPrices
 from agentark_ray.traces.charts import stats_charts
 from agentark_ray.traces.stats import COLUMNS, Tally, cost, stats, tally
+from agentark_ray.traces.terminal import figures
 from tests.unit.transcripts import failed, row, turn, write
 
 ROWS = [
@@ -108,6 +110,16 @@ def test_tokens_are_those_of_all_debates(found: dict[str, Any]) -> None:
 def test_wall_time_is_that_of_debates_that_ended_well(found: dict[str, Any]) -> None:
     assert found["wall_s"]["p50"] == pytest.approx(2.0, rel=0.012)
     assert found["wall_s"]["p95"] == pytest.approx(4.0, rel=0.012)
+
+
+def test_shortened_turns_are_counted_where_the_traces_know_of_them(tmp_path: Path) -> None:
+    rows = [row("debate", "q1", "rr") | {"shortened_turns": n} for n in (2, 0, 3)]
+    known, older = write(tmp_path / "known", rows), write(tmp_path / "older", rows[:1])
+    for path in older.files:
+        pq.write_table(pq.read_table(path).drop_columns("shortened_turns"), path)
+    found = stats(tally(light_rows([known, older], COLUMNS)))
+    assert found["shortened_turns"] == 5
+    assert figures(found)["turns without the oldest rounds"] == "5, too long"
 
 
 def test_debates_without_a_verdict_have_no_accuracy() -> None:

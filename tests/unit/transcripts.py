@@ -69,6 +69,7 @@ def row(arm: str, question: str, *rounds: str, **changes: Any) -> dict[str, Any]
         "output_tokens": 10 * len(turns),
         "prompt_tokens": 20 * len(turns),
         "cached_tokens": 0,
+        "shortened_turns": 0,
     }
     return values | changes
 

@@ -6,10 +6,14 @@ Source: MAD, Liang et al., 2305.19118: affirmative, negative, and a moderator wh
 import re
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.debate.talk import Outcome, Talk
-from agentark_ray.types import Message, Speaker, StopReason
+from agentark_ray.team import Speakers
+from agentark_ray.types import Message, Role, Speaker, StopReason
 
 AFFIRMATIVE, NEGATIVE, JUDGE = range(3)
 VERDICT = re.compile(r"verdict\W{0,9}(affirmative|negative|undecided)", re.IGNORECASE)
@@ -20,6 +24,31 @@ DECIDE = (
     "You judge a debate about this question:\n\n{}\n\n{}\n\nSay which side is right and why. End"
     " with one line: Verdict: affirmative, Verdict: negative, or Verdict: undecided."
 )
+
+
+class JudgedConfig(Speakers):
+    """Two sides argue, a judge may end it after any round."""
+
+    protocol: Literal["judged"]
+    rounds: Annotated[int, Field(ge=1, le=16)] = 3
+
+    @property
+    def samples(self) -> int:
+        """Answers a self-consistency of the same width samples."""
+        return 3
+
+    @property
+    def completions(self) -> int:
+        """Completions of one debate at most."""
+        return 3 * self.rounds
+
+    def build(self, seed: int) -> "Judged":
+        """The debate; nothing in it is random."""
+        return Judged(
+            speakers=self.speakers(Role.AFFIRMATIVE, Role.NEGATIVE, Role.JUDGE),
+            rounds=self.rounds,
+            too_long=self.too_long,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,68 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Any, Literal
 
-from agentark_ray.debate.aggregate import AGGREGATES
+from pydantic import Field, model_validator
+
+from agentark_ray.debate.aggregate import AGGREGATES, CLOSING, AggregateName
 from agentark_ray.debate.layouts import LAYOUTS
 from agentark_ray.debate.stop import STOPS, Answers
 from agentark_ray.debate.talk import Outcome, Talk
 from agentark_ray.debate.topology import Peers, peers
 from agentark_ray.debate.vote import Equal
-from agentark_ray.types import Message, Speaker, StopReason, Vote
+from agentark_ray.team import Speakers
+from agentark_ray.types import Message, Role, Speaker, StopReason, Vote
+
+
+class DebateConfig(Speakers):
+    """Agents answer, then revise after reading their peers."""
+
+    protocol: Literal["debate"] = "debate"
+    agents: Annotated[int, Field(ge=1, le=64)] = 5
+    rounds: Annotated[int, Field(ge=1, le=16)] = 2
+    topology: Literal["full", "ring", "star", "random"] = "full"
+    """Whose answers an agent reads: all, two neighbours, the hub's (the hub: all), or `degree`."""
+    degree: Annotated[int, Field(ge=1)] = 2
+    """Peers an agent reads in the topology `random`."""
+    layout: Literal["paper", "shared"] = "paper"
+    stop: Literal["fixed", "unanimous", "stable", "quorum"] = "unanimous"
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the agents behind one answer that ends the debate with `stop: quorum`; as many are
+    asked first, and the others only if these disagree."""
+    aggregate: AggregateName = "vote"
+    """How the last round (or all) becomes one answer."""
+
+    @model_validator(mode="after")
+    def _topology_fits(self) -> "DebateConfig":
+        if self.topology != "full" and self.layout == "shared":
+            raise ValueError(
+                f"layout=shared shows everybody's answers to all; topology={self.topology}"
+                " needs layout=paper"
+            )
+        if self.topology == "random" and (
+            self.degree >= self.agents or self.degree * self.agents % 2
+        ):
+            raise ValueError(
+                f"topology=random needs degree < agents and an even degree x agents, got"
+                f" degree={self.degree}, agents={self.agents}"
+            )
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Answers a self-consistency of the same width samples."""
+        return self.agents
+
+    @property
+    def completions(self) -> int:
+        """Completions of one debate at most."""
+        return self.agents * self.rounds + (self.aggregate in CLOSING)
+
+    def build(self, seed: int) -> "Rounds":
+        """The debate; an aggregating model speaks last."""
+        said = {"rounds", "topology", "degree", "layout", "stop", "quorum"}
+        return rounds(self, seed, self.agents, self.aggregate, **self.model_dump(include=said))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +152,18 @@ class Rounds:
             self.speakers[agent].persona,
             peers_of,
         )
+
+
+def rounds(
+    section: Speakers, seed: int, agents: int, aggregate: AggregateName = "vote", **said: Any
+) -> Rounds:
+    """A debate of so many agents of a section; `said` are further fields of Rounds."""
+    closing = CLOSING.get(aggregate)
+    return Rounds(
+        speakers=section.speakers(*[Role.AGENT] * agents, *([closing] if closing else [])),
+        agents=agents,
+        too_long=section.too_long,
+        seed=seed,
+        aggregate=aggregate,
+        **said,
+    )

@@ -7,10 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from agentark_ray.debate.layouts import ask, chat
 from agentark_ray.debate.talk import Outcome, Talk
-from agentark_ray.types import Message, Speaker, StopReason, Vote
+from agentark_ray.team import Speakers
+from agentark_ray.types import Message, Role, Speaker, StopReason, Vote
 
 SOLVER = 0
 VERDICT = re.compile(r"verdict\W{0,9}(correct|incorrect)", re.IGNORECASE)
@@ -20,6 +24,32 @@ REVIEW = (
     " correct, or Verdict: incorrect."
 )
 REVISE = "Reviewers found:\n\n{}\n\nCorrect your solution where they are right."
+
+
+class VerifyConfig(Speakers):
+    """A solver, and verifiers who accept its solution or send it back."""
+
+    protocol: Literal["verify"]
+    verifiers: Annotated[int, Field(ge=1, le=63)] = 3
+    rounds: Annotated[int, Field(ge=1, le=16)] = 2
+
+    @property
+    def samples(self) -> int:
+        """Answers a self-consistency of the same width samples."""
+        return 1 + self.verifiers
+
+    @property
+    def completions(self) -> int:
+        """Completions of one debate at most."""
+        return (1 + self.verifiers) * self.rounds
+
+    def build(self, seed: int) -> "Verify":
+        """The debate; nothing in it is random."""
+        return Verify(
+            speakers=self.speakers(Role.SOLVER, *[Role.VERIFIER] * self.verifiers),
+            rounds=self.rounds,
+            too_long=self.too_long,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +74,7 @@ class Verify:
                 round_, {v: partial(self._review, talk, text, v) for v in verifiers}
             )
             accepted = sum(accepts(review.completion.text) for review in reviews)
-            talk.votes.append(
+            talk.record(
                 Vote(
                     round=round_,
                     answer=answer,
