@@ -53,8 +53,9 @@ class TasksConfig(Section):
 
     name: TaskName = "arithmetic"
     path: str | None = None
-    """A file (.jsonl, .json, .csv, .tsv, .parquet) or a folder with train and test files: local,
-    s3://, gs:// or hf://datasets/OWNER/NAME; records are as the task publishes them."""
+    """A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow) or a folder with train and test files,
+    or of Dataset.save_to_disk: local, s3://, gs:// or hf://datasets/OWNER/NAME; records are as the
+    task publishes them."""
     eval_path: str | None = None
     """Held-out questions; without it the test or else validation files of `path`, and without any
     a share of `path` by question id."""

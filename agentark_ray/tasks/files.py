@@ -1,5 +1,6 @@
 """Files of questions: which make which split, and questions with clear errors."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ ROLES = {
     VALIDATION: re.compile(r"(val|valid(ation|set)?|dev(set|elopment)?|eval(uation|set)?)\d*"),
 }
 # JSON files in a data set's folder that hold no questions.
-METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+DATASET_DICT = "dataset_dict.json"
+METADATA = ("dataset_info.json", "dataset_infos.json", DATASET_DICT, "state.json")
+CACHED = re.compile(r"cache-.*\.arrow")  # what `datasets` derived from the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +207,8 @@ def find_files(uri: str, key: str, held_out: Sequence[str]) -> tuple[list[str], 
     found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     root, inside = uri.rstrip("/"), path.strip("/")
     inner = sorted(f.path.strip("/").removeprefix(inside) for f in found if f.is_file)
+    if f"/{DATASET_DICT}" in inner:
+        raise TaskError(f"{key}={uri}: {_dict_hint(filesystem, path, root)}")
     by_role: dict[str, list[str]] = {Split.TRAIN: [], TEST: [], VALIDATION: []}
     for name in filter(_holds_questions, inner):
         by_role[_role(name)].append(root + name)
@@ -230,7 +235,8 @@ def _evaluation_files(uri: str, key: str, held_out: Sequence[str]) -> list[str]:
 def _holds_questions(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix in FORMATS and path.name not in METADATA and not hidden
+    other = path.name in METADATA or CACHED.fullmatch(path.name)
+    return path.suffix in FORMATS and not other and not hidden
 
 
 def _role(name: str) -> str:
@@ -262,3 +268,13 @@ def _hub_hint(uri: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", uri):
         return f" (a data set of the Hugging Face Hub is hf://datasets/{uri})"
     return ""
+
+
+def _dict_hint(filesystem: fs.FileSystem, path: str, root: str) -> str:
+    """What to do with the folder of a `datasets.DatasetDict`."""
+    with filesystem.open_input_file(f"{path.rstrip('/')}/{DATASET_DICT}") as stream:
+        splits = json.loads(stream.read())["splits"]
+    return (
+        f"a DatasetDict with the splits {', '.join(splits)}: name the folder of one of them, as"
+        f" {root}/{splits[0]}, and for held-out questions another one (tasks.eval_path)"
+    )

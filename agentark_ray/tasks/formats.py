@@ -1,18 +1,19 @@
 """Files of records, with errors that name file and line.
 
-JSON lines, JSON, CSV, TSV and Parquet, on a local disk, an object store or the Hugging Face Hub.
-Reading streams: one record or one batch of rows is in memory, whatever the format.
+JSON lines, JSON, CSV, TSV, Parquet and Arrow, on a local disk, an object store or the Hugging Face
+Hub. Reading streams: one record or one batch of rows is in memory, whatever the format.
 """
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import ijson
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from agentark_ray.location import locate
@@ -24,6 +25,7 @@ Located = Iterator[tuple[str, Record]]  # (where, record)
 BATCH_ROWS = 1_000
 HEAD_BYTES = 4 << 20  # a first line within it tells JSON lines from JSON
 FIELD_BYTES = 64 << 20  # a CSV field at most
+ARROW_FILE = b"ARROW1"  # begins an Arrow file, and no stream
 
 
 def read_records(uri: str, columns: Sequence[str] | None = None) -> Located:
@@ -154,11 +156,31 @@ def _parquet(stream: Any, path: str) -> Located:
         file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
         raise TaskError(f"{path}: not a Parquet file: {error}") from None
+    yield from _rows(file.iter_batches(BATCH_ROWS), path)
+
+
+def _arrow(stream: Any, path: str) -> Located:
+    """Arrow IPC: a stream, as `datasets.Dataset.save_to_disk` writes, or a file (Feather)."""
+    is_file = stream.read(len(ARROW_FILE)) == ARROW_FILE
+    stream.seek(0)
+    try:
+        yield from _rows(_file_batches(stream) if is_file else ipc.open_stream(stream), path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TaskError(f"{path}: cannot be read as Arrow: {error}") from None
+
+
+def _file_batches(stream: Any) -> Iterator[pa.RecordBatch]:
+    file = ipc.open_file(stream)
+    return map(file.get_batch, range(file.num_record_batches))
+
+
+def _rows(batches: Iterable[pa.RecordBatch], path: str) -> Located:
     number = 0
-    for batch in file.iter_batches(BATCH_ROWS):
-        for record in batch.to_pylist():
-            number += 1
-            yield f"{path}: row {number}", record
+    for batch in batches:
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            for record in batch.slice(start, BATCH_ROWS).to_pylist():
+                number += 1
+                yield f"{path}: row {number}", record
 
 
 _TABLES = {".csv": "excel", ".tsv": "excel-tab"}
@@ -166,5 +188,6 @@ _TREES: dict[str, Callable[[Any, str], Located]] = {
     ".jsonl": _json_lines,
     ".json": _json,
     ".parquet": _parquet,
+    ".arrow": _arrow,
 }
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")

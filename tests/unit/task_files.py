@@ -2,11 +2,12 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,10 @@ def put(path: Path, records: Iterable[dict[str, Any]], **dialect: Any) -> str:
     rows = list(records)
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".arrow":
+        table = pa.Table.from_pylist(rows)
+        with ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
     elif path.suffix == ".jsonl":
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     elif path.suffix == ".json":
@@ -32,6 +37,20 @@ def put(path: Path, records: Iterable[dict[str, Any]], **dialect: Any) -> str:
             table.writeheader()
             table.writerows(rows)
     return str(path)
+
+
+def save_to_disk(folder: Path, records: Sequence[dict[str, Any]], shards: int = 1) -> str:
+    """Write what `datasets.Dataset.save_to_disk` does, and a cache as `map` leaves it there."""
+    folder.mkdir(parents=True)
+    names = [f"data-{shard:05}-of-{shards:05}.arrow" for shard in range(shards)]
+    size = -(-len(records) // shards)
+    for shard, name in enumerate(names):
+        put(folder / name, records[shard * size : (shard + 1) * size])
+    put(folder / "cache-1a2b3c4d5e6f7a8b.arrow", [{"mapped": 1}])
+    (folder / "dataset_info.json").write_text(json.dumps({"features": {}, "splits": {}}))
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "1a2b"}
+    (folder / "state.json").write_text(json.dumps(state))
+    return str(folder)
 
 
 def questions(split: str = "train", **config: Any) -> list[Question]:

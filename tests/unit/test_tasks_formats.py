@@ -1,9 +1,14 @@
 """Files of records: every format, the split of a folder's files, and errors that name the place."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.ipc as ipc
 import pytest
 
 from agentark_ray.tasks import formats
@@ -12,7 +17,7 @@ from agentark_ray.tasks.files import TEST, VALIDATION, find_files, split_of
 from agentark_ray.tasks.formats import read_records
 from agentark_ray.tasks.text import split_context, split_options, with_context, with_options
 from agentark_ray.tasks.window import GAP, is_windowed, window
-from tests.unit.task_files import put
+from tests.unit.task_files import put, questions, save_to_disk
 
 RECORDS: list[dict[str, Any]] = [
     {"a": 'He said "no",\r\nthen 1,000 more.', "b": "1"},
@@ -117,6 +122,103 @@ def test_csv_without_a_header(tmp_path: Path) -> None:
     path.write_text("What?,yes\n")
     with pytest.raises(TaskError, match=r"q.csv:1: expected 3 fields for question, A, B, got 2"):
         records(path, ("question", "A", "B"))
+
+
+def test_an_arrow_file_is_read_as_a_stream_is(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(RECORDS * 1_500)  # batches of another size than ours
+    path = tmp_path / "q.arrow"
+    for write in (ipc.new_file, ipc.new_stream):
+        with write(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=2_200)
+        found = list(read_records(str(path)))
+        assert [record for _, record in found] == RECORDS * 1_500
+        assert found[-1][0] == f"{path}: row 4500"
+
+
+@pytest.mark.parametrize("cut", [0, 3, 100, -60])
+def test_an_arrow_stream_that_is_not_whole_is_named(tmp_path: Path, cut: int) -> None:
+    path = Path(put(tmp_path / "q.arrow", RECORDS))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(TaskError, match=r"q\.arrow: cannot be read as Arrow: \w+"):
+        records(path)
+
+
+def test_one_batch_of_an_arrow_stream_is_in_memory(tmp_path: Path) -> None:
+    batch = pa.RecordBatch.from_pylist([{"a": "x" * 1_000}] * 500)
+    path = tmp_path / "q.arrow"
+    with ipc.new_stream(str(path), batch.schema) as writer:
+        for _ in range(40):
+            writer.write_batch(batch)
+    del batch
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_records(str(path))]
+    assert len(held) == 40 * 500
+    assert 400_000 < max(held) < 3_000_000 < path.stat().st_size / 6
+
+
+SAVED = [{"question": f"What is {i}?", "answer": f"#### {i}"} for i in range(40)]
+
+
+def texts(split: str, path: str, **config: Any) -> list[str]:
+    return [q.text for q in questions(split, name="gsm8k", path=path, **config)]
+
+
+def by_datasets(folder: Path, saved: list[dict[str, Any]], shards: int) -> str:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(saved).save_to_disk(folder, num_shards=shards)
+    return str(folder)
+
+
+@pytest.mark.parametrize("save", [save_to_disk, by_datasets])
+def test_a_folder_of_save_to_disk_is_read_whole(
+    tmp_path: Path, save: Callable[[Path, list[dict[str, Any]], int], str]
+) -> None:
+    path = save(tmp_path / "saved", SAVED, 3)
+    train, held_out = texts("train", path), texts("eval", path)
+    asked = [row["question"] for row in SAVED]
+    assert sorted(train + held_out) == sorted(asked) and len(train) > len(held_out) > 0
+    first, second = (save(tmp_path / name, SAVED[part], 1) for name, part in SPLITS.items())
+    assert texts("train", first, eval_path=second) == asked[:30]
+    assert texts("eval", first, eval_path=second) == asked[30:]
+
+
+SPLITS = {"train": slice(30), "test": slice(30, None)}
+
+
+def test_a_folder_of_save_to_disk_may_be_far_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(save_to_disk(tmp_path / "saved", SAVED, 3), "/datasets/o/saved", recursive=True)
+    monkeypatch.setattr(huggingface_hub, "HfFileSystem", lambda: memory)
+    far, near = (texts("train", path) for path in ("hf://datasets/o/saved", f"{tmp_path}/saved"))
+    assert far == near and len(near) > 20
+
+
+def dict_by_datasets(folder: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    parts = {name: datasets.Dataset.from_list(SAVED[part]) for name, part in SPLITS.items()}
+    datasets.DatasetDict(parts).save_to_disk(folder)
+
+
+def dict_by_hand(folder: Path) -> None:
+    for name, part in SPLITS.items():
+        save_to_disk(folder / name, SAVED[part])
+    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(SPLITS)}))
+
+
+@pytest.mark.parametrize("write", [dict_by_hand, dict_by_datasets])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_splits_of_a_dataset_dict_are_named(
+    tmp_path: Path, write: Callable[[Path], None], end: str
+) -> None:
+    write(tmp_path / "saved")
+    for key in ("tasks.path", "tasks.eval_path"):
+        with pytest.raises(TaskError) as error:
+            find_files(f"{tmp_path}/saved{end}", key, (TEST,))
+        said = "a DatasetDict with the splits train, test: name the folder of one of them, as"
+        assert f"{key}={tmp_path}/saved{end}: {said} {tmp_path}/saved/train, " in str(error.value)
+    assert len(texts("train", f"{tmp_path}/saved/train", eval_path=f"{tmp_path}/saved/test")) == 30
 
 
 def split(tmp_path: Path, *names: str, held_out: tuple[str, str] = (TEST, VALIDATION)) -> list[str]:
