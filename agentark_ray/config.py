@@ -85,6 +85,18 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _weighted_votes_have_logprobs(self) -> "Config":
+        further = {f"evaluate.teams.{name}": team for name, team in self.evaluate.teams.items()}
+        for place, team in {"debate": self.debate, **further}.items():
+            far = _weighed_at_endpoints(team)
+            if far and not self.engine.endpoint_logprobs:
+                raise ValueError(
+                    f"{place}.aggregate=weighted_vote weighs agents {far}, which are at endpoints,"
+                    " by log-probabilities: expected engine.endpoint_logprobs=true, got false"
+                )
+        return self
+
     @property
     def own_models(self) -> tuple[str, ...]:
         """Names of the models that the run itself loads; those at endpoints are not among them."""
@@ -104,6 +116,14 @@ class Config(Section):
     def hash(self) -> str:
         """16 hex digits over `identity()`."""
         return stable_hash(self.identity())
+
+
+def _weighed_at_endpoints(team: TeamConfig) -> list[int]:
+    """Numbers of the agents at endpoints whose confidence decides."""
+    if getattr(team, "aggregate", None) != "weighted_vote":
+        return []
+    speakers = team.build(seed=0).speakers
+    return [i for i, one in enumerate(speakers) if one.model and one.model.endpoint]
 
 
 def stable_hash(value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agentark_ray.config import Config, ConfigError, load_config, parse_config, stable_hash
-from agentark_ray.team import DebateConfig
+from agentark_ray.debate.protocols.rounds import DebateConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
 
@@ -121,6 +121,42 @@ def test_a_model_has_its_own_settings_where_it_says_so() -> None:
     assert config.engine.of("b/B") == config.engine.model_copy(update={"max_model_len": 99})
     with pytest.raises(ConfigError, match=r"\['c/C'\] are not among .*\['a/A', 'b/B'\]"):
         parse("model=a/A", team, "engine.models={c/C: {gpus: 4}}")
+
+
+FAR = "{model: b/B, endpoint: 'http://x/v1'}"
+
+
+@pytest.mark.parametrize(
+    ("place", "team", "far"),
+    [
+        ("debate", f"{{agents: 2, team: [{{}}, {FAR}]}}", [1]),
+        ("debate", f"{{protocol: self_consistency, agents: 5, team: [{FAR}, {{}}]}}", [0, 2, 4]),
+        ("evaluate.teams.w", f"{{agents: 3, team: [{{}}, {FAR}]}}", [1]),
+    ],
+)
+def test_a_weighted_vote_needs_logprobs_of_endpoints(place: str, team: str, far: list[int]) -> None:
+    override = f"{place}={team}"
+    weighted = f"{place}.aggregate=weighted_vote"
+    for engine in ("vllm", "scripted"):  # the endpoint is one with either
+        with pytest.raises(ConfigError) as error:
+            parse(override, weighted, f"engine.type={engine}")
+        assert str(error.value) == (
+            f"test.yaml: {place}.aggregate=weighted_vote weighs agents {far}, which are at"
+            " endpoints, by log-probabilities: expected engine.endpoint_logprobs=true, got false"
+        )
+    parse(override, weighted, "engine.endpoint_logprobs=true")
+    parse(override)
+
+
+def test_a_weighted_vote_asks_no_logprobs_of_who_has_no_vote() -> None:
+    for team in (
+        "{aggregate: weighted_vote}",
+        "{aggregate: weighted_vote, team: [{}, {model: b/B}]}",
+        f"{{aggregate: weighted_vote, judge: {FAR}}}",
+        f"{{aggregate: weighted_vote, agents: 1, team: [{{}}, {FAR}]}}",
+        f"{{protocol: verify, team: [{FAR}]}}",
+    ):
+        parse(f"debate={team}", f"evaluate.teams={{other: {team}}}")
 
 
 def test_settings_of_a_model_count_and_its_gpus_do_not() -> None:
