@@ -11,7 +11,7 @@ from agentark_ray.engine.base import Engine, Generate
 from agentark_ray.engine.http import HttpEngine
 from agentark_ray.engine.remote import RemoteEngine, hold_group
 from agentark_ray.engine.resident import resident, together
-from agentark_ray.engine.retry import GuardedEngine
+from agentark_ray.engine.retry import PROBE_S, GuardedEngine
 from agentark_ray.engine.rollout import RolloutEngine
 from agentark_ray.engine.scripted import ScriptedEngine
 from agentark_ray.engine.settings import (
@@ -101,6 +101,7 @@ class Engines:
             ref: GuardedEngine(
                 self._remote.get(ref) or make_engine(config, ref, local),
                 retries=config.engine.retries,
+                probe_s=None if ref.endpoint else PROBE_S,
             )
             for ref in refs
         }

@@ -3,6 +3,7 @@
 A completion over its deadline has two causes. Either it is slow: others finished meanwhile, or a
 one-token question is answered now; then it is a failure like any other. Or the engine hangs and
 nothing it holds will ever finish; then whoever owns the engine must hear EngineDead and replace it.
+An endpoint is not ours to replace: it gets no probe, and what it does not answer just failed.
 """
 
 import asyncio
@@ -12,14 +13,18 @@ from agentark_ray.engine.base import Engine, EngineDead, PromptTooLong, RequestR
 from agentark_ray.types import Completion, Message, Sampling
 
 FINAL = (PromptTooLong, RequestRefused, EngineDead)
+PROBE_S = 60.0
 PROBE: list[Message] = [{"role": "user", "content": "1 + 1 = ?"}]
 PROBE_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=1)
 
 
 class GuardedEngine:
-    """`engine`, asked up to 1 + `retries` times for a completion; a probe waits `probe_s`."""
+    """`engine`, asked up to 1 + `retries` times for a completion.
 
-    def __init__(self, engine: Engine, *, retries: int, probe_s: float = 60.0) -> None:
+    A probe waits `probe_s`; with None there is none, and the engine is never found to hang.
+    """
+
+    def __init__(self, engine: Engine, *, retries: int, probe_s: float | None = PROBE_S) -> None:
         self._engine = engine
         self._retries = retries
         self._probe_s = probe_s
@@ -63,22 +68,23 @@ class GuardedEngine:
         try:
             completion = await self._engine(agent, messages, sampling)
         except TimeoutError as error:
-            if await self._hangs(finished):
+            probe_s = self._probe_s
+            if probe_s is not None and await self._hangs(finished, probe_s):
                 raise EngineDead(
                     "the engine hangs: a completion exceeded its deadline, no other finished"
-                    f" meanwhile, and a one-token question had no answer in {self._probe_s:g} s"
+                    f" meanwhile, and a one-token question had no answer in {probe_s:g} s"
                 ) from error
             raise
         self._finished += 1
         return completion
 
-    async def _hangs(self, finished: int) -> bool:
+    async def _hangs(self, finished: int, probe_s: float) -> bool:
         """Whether nothing finished since the count was `finished`, nor a probe does now."""
         async with self._probing:  # one probe speaks for all who wait here
             if self._finished > finished:
                 return False
             try:
-                async with asyncio.timeout(self._probe_s):
+                async with asyncio.timeout(probe_s):
                     await self._engine(0, PROBE, PROBE_SAMPLING)
             except TimeoutError:
                 return True

@@ -5,18 +5,20 @@ import importlib.util
 import os
 
 import pytest
+from aiohttp import web
 from transformers import AutoTokenizer
 
 from agentark_ray.config import Config, parse_config
 from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.base import EngineDead
 from agentark_ray.engine.http import HttpEngine
-from agentark_ray.engine.make import make_engine
+from agentark_ray.engine.make import Engines, make_engine
 from agentark_ray.engine.settings import Placement, cpu_threads, gpus_of, placement, refs_of
 from agentark_ray.engine.vllm import VllmEngine, text_of
 from agentark_ray.resources import short_of
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import FinishReason, ModelRef
+from tests.endpoint import ASKED, SAMPLING, listening
 
 TINY = str(tiny_model_path())
 A, B, FAR = ModelRef(name="a/A"), ModelRef(name="b/B"), ModelRef(name="far", endpoint="http://x/v1")
@@ -106,6 +108,33 @@ def test_without_gpus_there_is_no_tensor_parallelism() -> None:
 
 def test_an_endpoint_is_not_loaded() -> None:
     assert isinstance(make_engine(config_of(team("a/A", "far")), FAR), HttpEngine)
+
+
+async def test_an_endpoint_that_hangs_is_no_dead_engine() -> None:
+    """Nothing finishes there, and every retry is a completion asked for, not a probe."""
+    asked: list[str] = []
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "far", "object": "model"}]})
+
+    async def hang(request: web.Request) -> web.Response:
+        asked.append((await request.json())["messages"][0]["content"])
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async with listening(models, hang) as url:
+        config = config_of(
+            "engine={type: scripted, timeout_s: 0.5, retries: 2, endpoint_retries: 0}",
+            f"debate.team=[{{}}, {{model: far, endpoint: '{url}'}}]",
+        )
+        speakers = arm_protocol(config, "debate").speakers
+        engines = Engines(config, refs_of(config, speakers, "a/A"))
+        await engines.ready()
+        generate = engines.generate(speakers, "a/A")
+        with pytest.raises(TimeoutError, match=r"no answer in 0\.5 s"):
+            await generate(1, ASKED, SAMPLING)
+        assert (await generate(0, ASKED, SAMPLING)).text
+    assert asked == [ASKED[0]["content"]] * 3
 
 
 @pytest.mark.parametrize(

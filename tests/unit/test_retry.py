@@ -100,6 +100,16 @@ async def test_nothing_finishes_so_the_engine_is_dead() -> None:
     assert engine.asked == ["q", PROBE[0]["content"]]
 
 
+async def test_without_a_probe_a_timeout_is_a_failure_like_any_other() -> None:
+    engine = Listed(q=[TimeoutError("first"), TimeoutError("second"), TimeoutError("third"), None])
+    engine.probes_hang = True
+    guarded = GuardedEngine(engine, retries=1, probe_s=None)
+    with pytest.raises(TimeoutError, match="second"):
+        await guarded(0, question("q"), SAMPLING)
+    assert await guarded(0, question("q"), SAMPLING) is GOOD
+    assert engine.asked == ["q"] * 4
+
+
 async def test_others_finished_so_the_request_is_slow() -> None:
     asked = asyncio.Event()
 
