@@ -122,7 +122,7 @@ class Completion:
 
     text: str
     prompt_tokens: int
-    cached_tokens: int  # of the prompt tokens, those served from the prefix cache
+    cached_tokens: int  # of the prompt tokens, those served from the prefix cache; 0 if not told
     output_tokens: int
     finish_reason: str  # a FinishReason
     mean_logprob: float  # natural log, over the output tokens; 0.0 for an empty output

@@ -22,6 +22,8 @@ def completion_of(
 ) -> Completion:
     """The completion in an `openai` ChatCompletion; without `logprobs` its mean_logprob is 0.0.
 
+    Cached tokens that it does not tell are 0, so that they count at the full price.
+
     Raises:
         FormatError: it is something else, or lacks usage or log-probabilities.
         RequestRefused: it ended for another reason than a stop or its length, e.g. a filter.
