@@ -12,9 +12,10 @@ import itertools
 import os
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -29,6 +30,8 @@ from agentark_ray.types import ModelRef
 NEWS_EVERY_S = 0.5
 LAST_WORDS_S = 5.0
 ROWS_AT_ONCE = 16
+# The number of the block that the running task works for; None: for none.
+_BLOCK: ContextVar[int | None] = ContextVar("block", default=None)
 
 
 class TooManyFailures(RuntimeError):
@@ -94,7 +97,7 @@ class AskingActor:
         self._actor = ray.get_runtime_context().get_actor_id()
         self._life = uuid.uuid4().hex  # of this process; the actor's id stays when it is replaced
         self._blocks = itertools.count()
-        self._news: Counter[str] = Counter()
+        self._news: defaultdict[int | None, Counter[str]] = defaultdict(Counter)  # by block
         self._last_error = ""
         self._told = time.monotonic()
 
@@ -116,9 +119,11 @@ class AskingActor:
         await self._progress.engine_ready.remote()
         if number == 0:
             spare_garbage_collection()
+        token = _BLOCK.set(number)
         yield past
-        self._progress.end.remote(self._actor, number)
+        _BLOCK.reset(token)
         await self.tell()
+        self._progress.end.remote(self._actor, number)
 
     def killed(self, debate_id: str, past: Past) -> EngineKilled | None:
         """Why a debate must not be held again, or None."""
@@ -149,7 +154,7 @@ class AskingActor:
 
     async def count(self, error: str | None = None, **news: int) -> None:
         """Add up news (fields of Counts); with the `error` of a debate that failed."""
-        self._news.update(news)
+        self._news[_BLOCK.get()].update(news)
         self._last_error = error or self._last_error
         if time.monotonic() - self._told > NEWS_EVERY_S:
             await self.tell()
@@ -160,8 +165,10 @@ class AskingActor:
         Raises:
             TooManyFailures: the job as a whole is failing.
         """
-        news, self._news, self._told = self._news, Counter(), time.monotonic()
-        stop = await self._progress.add.remote(dict(news), self._last_error)
+        news = {block: dict(sums) for block, sums in self._news.items()}
+        self._news.clear()
+        self._told = time.monotonic()
+        stop = await self._progress.add.remote(self._actor, self._life, news, self._last_error)
         if stop:
             raise TooManyFailures(stop)
 

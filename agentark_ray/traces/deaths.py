@@ -16,7 +16,7 @@ job that is run again begins to count anew.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -44,6 +44,7 @@ class Past:
 class _Actor:
     life: str
     blocks: dict[int, Sequence[str]] = field(default_factory=dict)
+    counted: dict[int, Counter[str]] = field(default_factory=dict)  # of blocks
     held: set[str] = field(default_factory=set)  # suspects that are being held
     words: str = ""
     last_words: str = ""
@@ -55,6 +56,7 @@ class DeathLedger:
 
     def __init__(self) -> None:
         self.total = 0  # deaths of actors that had begun a block
+        self.lost: Counter[str] = Counter()  # what `count` was told of blocks that were lost then
         self._actors: dict[str, _Actor] = {}
         self._deaths: Counter[str] = Counter()
 
@@ -65,6 +67,7 @@ class DeathLedger:
             self._bury(state)
             state.life = life
         state.blocks[block] = ids
+        state.counted[block] = Counter()
         return Past(
             deaths={id_: self._deaths[id_] for id_ in ids if id_ in self._deaths},
             last_words=state.last_words,
@@ -72,14 +75,25 @@ class DeathLedger:
         )
 
     def _bury(self, dead: _Actor) -> None:
+        for sums in dead.counted.values():
+            self.lost.update(sums)
         for ids in dead.blocks.values():
             self._deaths.update(id_ for id_ in ids if id_ not in self._deaths or id_ in dead.held)
         if dead.blocks:
             self.total += 1
             dead.in_a_row += 1
         dead.blocks.clear()
+        dead.counted.clear()
         dead.held.clear()
         dead.last_words, dead.words = dead.words, ""
+
+    def count(self, actor: str, life: str, block: int, sums: Mapping[str, int]) -> bool:
+        """Figures of a block that is being held; False if it is lost already."""
+        state = self._actors[actor]
+        if state.life != life:
+            return False
+        state.counted[block].update(sums)
+        return True
 
     def start(self, actor: str, debate_id: str) -> None:
         """A suspect is about to be held."""
@@ -96,6 +110,7 @@ class DeathLedger:
     def end(self, actor: str, block: int) -> None:
         """All debates of a block have ended; nothing more needs to be known about them."""
         state = self._actors[actor]
+        del state.counted[block]
         for id_ in state.blocks.pop(block):
             self._deaths.pop(id_, None)
         state.in_a_row = 0

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ DEATHS_IN_A_ROW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Sums since the job started; failures also of earlier attempts."""
+    """Sums since the job started, without lost blocks; failures also of earlier attempts."""
 
     done: int = 0  # debates that ended, failed ones included
     failed: int = 0  # those whose prompt was too long included
@@ -55,11 +55,20 @@ class Progress:
         if self._started is None:
             self._started = time.monotonic()
 
-    def add(self, sums: dict[str, int], last_error: str) -> str | None:
-        """Add an actor's news; returns why to stop, or None."""
-        self._sums.update(sums)
+    def add(
+        self,
+        actor: str,
+        life: str,
+        news: Mapping[int | None, Mapping[str, int]],
+        last_error: str,
+    ) -> str | None:
+        """Add an actor's news of its blocks, or of none; returns why to stop, or None."""
+        for block, sums in news.items():
+            if block is None or self._ledger.count(actor, life, block, sums):
+                self._sums.update(sums)
         self._last_error = last_error or self._last_error
-        failed, too_long = self._sums["failed"], self._sums["prompts_too_long"]
+        kept = self._kept()
+        failed, too_long = kept["failed"], kept["prompts_too_long"]
         why = too_many_failed(failed, too_long, self._total, self._max_failed)
         return why and f"{why}; last: {self._last_error}"
 
@@ -96,7 +105,13 @@ class Progress:
         """The sums, and the seconds since the first engine was ready (0.0 before)."""
         seconds = 0.0 if self._started is None else time.monotonic() - self._started
         deaths = self._ledger.total
-        return Counts(started=self._started, engine_deaths=deaths, **self._sums), seconds
+        return Counts(started=self._started, engine_deaths=deaths, **self._kept()), seconds
+
+    def _kept(self) -> Counter[str]:
+        """The sums without those of lost blocks, whose debates are held again."""
+        kept = self._sums.copy()
+        kept.subtract(self._ledger.lost)
+        return kept
 
 
 def state_of(progress: Any, before: int, total: int) -> State | None:

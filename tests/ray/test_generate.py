@@ -128,19 +128,37 @@ def test_a_job_that_fails_as_a_whole_stops(
     write_questions(folder, config)
     total = write_requests(folder, config, "m", Split.TRAIN, [Plan(arm="debate")], "train")
     progress = start_progress(total, 2)
-    ray.get(progress.add.remote({"done": 3, "failed": 3}, "OSError: planted"))
+    ray.get(progress.add.remote("a", "1st", {None: {"done": 3, "failed": 3}}, "OSError: planted"))
     with pytest.raises(Exception, match=r"3 of \d+ debates failed.*OSError: planted"):
         generate_traces(folder, config, "m", ["debate"], "train", "traces", progress)
 
 
 def test_failures_of_earlier_attempts_count() -> None:
     progress = start_progress(60, 3, failed=3, prompts_too_long=1)
-    assert ray.get(progress.add.remote({"done": 1}, "")) is None
-    said: Any = ray.get(progress.add.remote({"done": 1, "failed": 1}, "OSError: planted"))
+    assert ray.get(progress.add.remote("a", "1st", {None: {"done": 1}}, "")) is None
+    news = {None: {"done": 1, "failed": 1}}
+    said: Any = ray.get(progress.add.remote("a", "1st", news, "OSError: planted"))
     assert said.startswith("4 of 60 debates failed (3 errors, 1 prompts too long), at most 3 may")
     assert said.endswith("; last: OSError: planted")
     counts, _ = ray.get(progress.counts.remote())
     assert (counts.done, counts.failed, counts.prompts_too_long) == (2, 4, 1)
+
+
+def test_what_a_lost_block_counted_counts_no_more() -> None:
+    progress = start_progress(60, 3)
+    for block in (0, 1):
+        ray.get(progress.begin.remote("a", "1st", block, [f"{block}"]))
+    news = {0: {"done": 2, "failed": 2}, 1: {"done": 1, "failed": 1}}
+    assert ray.get(progress.add.remote("a", "1st", news, "OSError: planted")) is None
+    ray.get(progress.end.remote("a", 1))
+    ray.get(progress.begin.remote("a", "2nd", 0, ["0"]))
+    counts, _ = ray.get(progress.counts.remote())
+    assert (counts.done, counts.failed, counts.engine_deaths) == (1, 1, 1)
+    late, again = {0: {"failed": 2}}, {0: {"done": 2, "failed": 2}}
+    assert ray.get(progress.add.remote("a", "1st", late, "")) is None
+    assert ray.get(progress.add.remote("a", "2nd", again, "")) is None
+    counts, _ = ray.get(progress.counts.remote())
+    assert (counts.done, counts.failed) == (3, 3)
 
 
 @pytest.mark.parametrize(
