@@ -2,7 +2,8 @@
 
 All gates must pass for a student to be adopted, so a student that misses any threshold is adopted
 in at most 1 - confidence of the evaluations, without a correction for the number of gates (Berger
-1982).
+1982). The same holds for the kinds of changed questions in one gate. That gate fails if any kind
+does, so there the level is shared among them (Bonferroni).
 """
 
 from agentark_ray.evaluate.evidence import DEBATE, STUDENT, Evidence, Flips
@@ -151,14 +152,16 @@ def _adversarial(config: GatesConfig, evidence: Evidence) -> Measured | Gate | N
             threshold,
             "Answers to changed questions were not measured (evaluate.robustness.questions).",
         )
-    # The student must withstand every kind: the one with the worst bound speaks for all.
-    worst = max(cells, key=lambda cell: _flip_bounds(cell, config)[1])
-    low = max(_flip_bounds(cell, config)[0] for cell in cells)
+    # The student must withstand every kind: the one with the worst bound speaks for all. That one
+    # of them is not withstood is more easily said by chance, the more kinds there are.
+    each = 1 - (1 - config.confidence) / len(cells)
+    worst = max(cells, key=lambda cell: _flip_bounds(cell, config.confidence)[1])
+    low = max(_flip_bounds(cell, each)[0] for cell in cells)
     value = worst.flipped / worst.right
     return Measured(
         name=name,
         value=value,
-        worse=_flip_bounds(worst, config)[1],
+        worse=_flip_bounds(worst, config.confidence)[1],
         better=low,
         threshold=threshold,
         least=False,
@@ -173,8 +176,8 @@ def _adversarial(config: GatesConfig, evidence: Evidence) -> Measured | Gate | N
     )
 
 
-def _flip_bounds(cell: Flips, config: GatesConfig) -> tuple[float, float]:
-    return share_bounds(cell.flipped, cell.right, config.confidence)
+def _flip_bounds(cell: Flips, confidence: float) -> tuple[float, float]:
+    return share_bounds(cell.flipped, cell.right, confidence)
 
 
 def _regression(suite: str, config: GatesConfig, evidence: Evidence) -> Measured | Gate | None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from agentark_ray.config import ConfigError, parse_config
 from agentark_ray.evaluate.decision import Decision, decide
@@ -96,6 +97,40 @@ def test_the_worst_change_decides_on_robustness() -> None:
     few = [Flips(kind="typos", strength=0.1, right=298, flipped=0)]
     found = gate("adversarial_failure", evidence(arm(80), flips=few), SURE)
     assert (found.status, found.more, found.unit) == (Status.OPEN, 1, "right answers")
+
+
+def flipping(kinds: int, flipped: int, right: int = 100) -> list[Flips]:
+    """Kinds that flip nothing, but for one."""
+    return [
+        Flips(kind=f"kind{i}", strength=0.1, right=right, flipped=0 if i else flipped)
+        for i in range(kinds)
+    ]
+
+
+def test_of_many_kinds_one_flips_more_by_chance() -> None:
+    # 4 of 100 are at least 1.4 % with 95 % confidence, but only 0.8 % with 99 %
+    alone, one_of_five = (
+        gate("adversarial_failure", evidence(arm(80), flips=flipping(kinds, 4)), SURE)
+        for kinds in (1, 5)
+    )
+    assert (alone.status, one_of_five.status) == (Status.FAILED, Status.OPEN)
+    assert alone.bound == one_of_five.bound  # what passes needs no correction
+    found = gate("adversarial_failure", evidence(arm(80), flips=flipping(5, 5)), SURE)
+    assert found.status is Status.FAILED
+
+
+@pytest.mark.parametrize("kinds", [1, 5, 10])
+def test_a_student_at_the_threshold_of_every_kind_seldom_fails(kinds: int) -> None:
+    failing = next(
+        flipped
+        for flipped in range(100)
+        if gate(
+            "adversarial_failure", evidence(arm(80), flips=flipping(kinds, flipped, 500)), SURE
+        ).status
+        is Status.FAILED
+    )
+    one_fails = float(stats.binom.sf(failing - 1, 500, SURE.adversarial_failure))
+    assert 1 - (1 - one_fails) ** kinds <= 1 - SURE.confidence
 
 
 def test_robustness_that_was_not_measured_fails() -> None:
