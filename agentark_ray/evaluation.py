@@ -16,7 +16,15 @@ from agentark_ray.robustness_config import OOD, ood_kind, row_kind
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.session import remote
 from agentark_ray.step_scores import prm_scores
-from agentark_ray.students import OWN_ARM, TRANSCRIPTS, Record, arm_of, records, trained
+from agentark_ray.students import (
+    OWN_ARM,
+    TRANSCRIPTS,
+    Record,
+    arm_of,
+    records,
+    run_config,
+    trained,
+)
 from agentark_ray.traces.earlier import earlier, keep_asked
 from agentark_ray.traces.generate import trace_dataset
 from agentark_ray.traces.regrade import regrade
@@ -32,7 +40,8 @@ BASE = "base"  # whose answers are those of the run's model
 def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> Figures:
     """All arms answer; summary, gates of the student that answers as `gates_for`, model cards.
 
-    What was answered before is not answered again, but with `again` graded again.
+    What was answered before is not answered again, but with `again` graded again. The gates are
+    decided anew from all that is stored.
     """
     space, budget = _measured(space)
     folder, found = space.folder, [one for one in records(space.folder) if trained(one)]
@@ -56,6 +65,8 @@ def answer(space: Workspace, gates_for: str = OWN_ARM, again: bool = False) -> F
         student=gates_for,
         flips=probed.flips(gates_for),
         suites=probed.suites(gates_for),
+        controls=[arm_of(folder, one["name"]) for one in found if one["strategy"] == "rft"],
+        gates_of_run=run_config(folder).gates,
     )
     quality = remote(_quality, folder, names)
     for name, figures in _prm(space, found, names).items():

@@ -33,7 +33,7 @@ from agentark_ray.types import Split
 from agentark_ray.workspace import RAY_CPUS, Figures, Workspace
 
 BYTES_A_TURN = 2_000
-MAY_DIFFER = ("evaluate.",)  # what a later evaluation may have of its own
+MAY_DIFFER = ("evaluate.", "gates.")  # what a later evaluation may have of its own
 
 
 class Run(Workspace):

@@ -33,7 +33,7 @@ from agentark_ray.students import (
 )
 from agentark_ray.traces.generate import trace_dataset
 from agentark_ray.train.objective import loss_curve
-from agentark_ray.upkeep import SUMMARY, evaluated, reference, run_roi
+from agentark_ray.upkeep import SUMMARY, engine_time, evaluated, reference, run_roi
 from agentark_ray.workspace import Figures
 
 NEEDED = ("against_debate", "next_steps", "confidence")  # what summaries of old do not have
@@ -90,6 +90,7 @@ class RunSource:
             students=[student_row(folder, summary, one) for one in self.records],
             load=_read(folder, "eval", "load.json"),
             prices=config.prices.tokens,
+            engines=engine_time(folder, config),
             returns=_returns(folder, config, asked),
             # This is the report, which is not written yet.
             checklist=[asdict(item) for item in checklist(folder) if item.item != "Report"],
@@ -118,12 +119,14 @@ class RunSource:
 
     def answers(self, name: str) -> Answers:
         """What is compared with another run."""
+        config = self.run.manifest["config"]
+        used = self.run.summary.get("gate_settings", config["gates"])
         return Answers(
             name=name,
             student=self.run.summary["student"],
             tallies=tally(light_rows(self.transcripts, COLUMNS)),
             contents=_contents(self.folder),
-            settings=dict(views.flat(self.run.manifest["config"])),
+            settings=dict(views.flat({**config, "gates": used})),
         )
 
     def command(self, arm: str) -> str:

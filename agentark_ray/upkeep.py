@@ -8,6 +8,7 @@ from typing import Any
 from pyarrow import dataset
 
 from agentark_ray.config import Config, ConfigError
+from agentark_ray.evaluate.engine_time import EngineTime, Speed
 from agentark_ray.evaluate.retrain import Reference, feature_bins
 from agentark_ray.evaluate.roi import Forecast, Roi, Serving, Work, roi
 from agentark_ray.monitoring import question_features
@@ -17,6 +18,7 @@ from agentark_ray.students import Record, arm_of, records, trained
 
 SUMMARY = ("eval", "summary.json")
 LOAD = ("eval", "load.json")  # its form: load/figures.py
+STAND_IN = "the debate's speed, as its own was not measured"
 REFERENCE_QUESTIONS = 20_000  # the first ones, for the distribution of features
 
 
@@ -82,7 +84,7 @@ def run_roi(
     if "actor_seconds" in manifest["stages"]["generate"]:
         run = measured(folder.uri, manifest, 0)
         speed, seconds = tokens_per_s or run.tokens_per_s, run.engine_seconds
-    loads = folder.read_json(*LOAD)["arms"] if folder.exists(*LOAD) else {}
+    loads = _loads(folder)
     student_rate, origin = student_speed(student_tokens_per_s, loads.get(arm), speed)
     return roi(
         summary["arms"],
@@ -110,6 +112,45 @@ def run_roi(
         investment_usd=investment_usd,
         redistil_usd=redistil_usd,
     )
+
+
+def engine_time(folder: RunFolder, config: Config) -> EngineTime | None:
+    """What answers of an evaluated run cost by the time of engines; None without its price.
+
+    The speed of an arm is the one it had under load; of the debate also that of the run's debates,
+    which stands in for all that this run's engines answer alone, as in `roi`.
+    """
+    if config.prices.gpu_hour is None:
+        return None
+    summary, loads = evaluated(folder), _loads(folder)
+    manifest = folder.read_json("manifest.json")
+    generated = manifest["stages"]["generate"]
+    timed = generated["output_tokens"] and generated.get("actor_seconds")
+    debates = measured(folder.uri, manifest, 0).tokens_per_s if timed else None
+    settings = summary.get("settings") or manifest["config"]["evaluate"]
+    others = {*settings["teams"], *settings["endpoints"]}  # of other models, or not ours
+    found = {
+        arm: _speed(arm, loads.get(arm), None if arm in others else debates)
+        for arm in summary["arms"]
+    }
+    return EngineTime(
+        gpu_hour=config.prices.gpu_hour,
+        gpus_per_engine=config.gpus_per_engine,
+        speeds={arm: speed for arm, speed in found.items() if speed},
+    )
+
+
+def _speed(arm: str, load: Mapping[str, Any] | None, debates: float | None) -> Speed | None:
+    if (found := busy_speed(load)) is not None:
+        return Speed(tokens_per_s=found, origin="as measured under load")
+    if debates is None:
+        return None
+    origin = "as measured in the run's debates" if arm == "debate" else STAND_IN
+    return Speed(tokens_per_s=debates, origin=origin)
+
+
+def _loads(folder: RunFolder) -> dict[str, Any]:
+    return folder.read_json(*LOAD)["arms"] if folder.exists(*LOAD) else {}
 
 
 def student_speed(

@@ -1,6 +1,6 @@
 """The checklist of a pilot, filled from what a run folder really contains. It generates nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -34,10 +34,11 @@ def checklist(folder: RunFolder) -> tuple[Item, ...]:
     manifest = folder.read_json("manifest.json")
     summary = ("eval", "summary.json")
     evaluated = folder.read_json(*summary) if folder.exists(*summary) else None
+    gates = {**manifest["config"]["gates"], **(evaluated or {}).get("gate_settings", {})}
     return (
-        *_data(manifest),
+        *_data(manifest, gates),
         *_students(folder),
-        *(_evaluated(evaluated, manifest) if evaluated else _not_evaluated()),
+        *(_evaluated(evaluated, gates) if evaluated else _not_evaluated()),
         _prices(manifest),
         _present(folder, "Report", ("report.html",), "`agentark report RUN` writes it"),
     )
@@ -54,8 +55,8 @@ def _present(folder: RunFolder, item: str, parts: tuple[str, ...], how: str) -> 
     return _item(item, there, "/".join(parts) if there else how)
 
 
-def _data(manifest: Json) -> Iterator[Item]:
-    stages, gates = manifest["stages"], manifest["config"]["gates"]
+def _data(manifest: Json, gates: Json) -> Iterator[Item]:
+    stages = manifest["stages"]
     questions = stages.get("questions")
     if questions is None:
         yield _item("Questions", False, "`agentark run CONFIG` reads and checks them")
@@ -70,7 +71,7 @@ def _data(manifest: Json) -> Iterator[Item]:
         return
     finished, asked = made["rows"] - made["failed"], gates["min_traces"]
     told = f"{finished:,} finished, {made['failed']:,} failed"
-    told += "" if asked is None else f"; the gate asks for {asked:,}"
+    told += "; its gate is off" if asked is None else f"; the gate asks for {asked:,}"
     yield _item("Debates", True if finished >= (asked or 1) else None, told)
 
 
@@ -102,35 +103,54 @@ def _not_evaluated() -> Iterator[Item]:
         yield _item(item, False, "`agentark evaluate RUN`")
 
 
-def _evaluated(summary: Json, manifest: Json) -> Iterator[Item]:
-    yield _held_out(summary)
-    yield _latency(summary)
+def _evaluated(summary: Json, gates: Json) -> Iterator[Item]:
+    yield _held_out(summary, gates["accuracy_ratio"])
+    yield _latency(summary, _off(gates, ("p95_ms", "p99_ms")))
     yield _robustness(summary)
     ood = summary.get("ood")
     how = "evaluate.ood.NAME or tasks.ood_path gives a set of another distribution"
     yield _item("Other distribution", bool(ood), ", ".join(ood) if ood else how)
-    yield _gates(summary)
+    yield _gates(summary, _off(gates, gates))
 
 
-def _held_out(summary: Json) -> Item:
+def _off(gates: Json, names: Iterable[str]) -> str:
+    """Those of the gates that have no threshold, to be added to what is told."""
+    found = [name for name in names if gates[name] is None]
+    return f"; off: {', '.join(found)}" if found else ""
+
+
+def _held_out(summary: Json, ratio: float | None) -> Item:
+    """Done if the questions show what lies between the debate and the least that may replace it."""
     told = f"{summary['questions']:,} questions"
     found = summary.get("against_debate", {}).get(summary["student"])
     if found is None:
         return _item("Held-out questions", None, f"{told}; student and debate were not compared")
     if found["detectable"] is None:
         return _item("Held-out questions", None, f"{told}, too few to show any difference")
-    points = 100 * found["detectable"]
-    return _item("Held-out questions", True, f"{told} show a difference of {points:.1f} points")
+    told += f" show a difference of {100 * found['detectable']:.1f} points"
+    if ratio is None:
+        return _item("Held-out questions", None, f"{told}; how small it must be, no gate says")
+    debate = summary["arms"]["debate"]["accuracy"]
+    margin = abs(1 - ratio) * debate
+    enough = found["detectable"] <= margin
+    told += f"; {'at most' if enough else 'not'} the {100 * margin:.1f} points of the accuracy gate"
+    told += f" ({ratio:g} of {debate:.1%})"
+    if not enough and (_gate(summary, "accuracy_ratio") or {}).get("status") in (
+        "passed",
+        "failed",
+    ):
+        told += ", which is decided all the same"
+    return _item("Held-out questions", enough or None, told)
 
 
-def _latency(summary: Json) -> Item:
+def _latency(summary: Json, off: str) -> Item:
     n = summary["arms"].get(summary["student"], {"latency_ms": {"n": 0}})["latency_ms"]["n"]
     told = f"{n:,} queries of the student, each alone"
     if not n:
         told = "evaluate.latency_queries=N measures it"
     elif n < ENOUGH_FOR_P99:
         told += f"; {ENOUGH_FOR_P99} bound a p99"
-    return _item("Latency", None if 0 < n < ENOUGH_FOR_P99 else bool(n), told)
+    return _item("Latency", None if 0 < n < ENOUGH_FOR_P99 else bool(n), told + off)
 
 
 def _robustness(summary: Json) -> Item:
@@ -138,7 +158,7 @@ def _robustness(summary: Json) -> Item:
     if not found:
         return _item("Robustness", False, "evaluate.robustness.questions=N measures it")
     gate = _gate(summary, "adversarial_failure")
-    told = gate["reason"] if gate else "measured; its gate has no threshold"
+    told = gate["reason"] if gate else "measured; its gate is off"
     return _item("Robustness", True, told)
 
 
@@ -146,7 +166,7 @@ def _gate(summary: Json, name: str) -> Json | None:
     return next((gate for gate in summary["gates"] if gate["name"] == name), None)
 
 
-def _gates(summary: Json) -> Item:
+def _gates(summary: Json, off: str) -> Item:
     gates = summary["gates"]
     unmeasured = [gate["name"] for gate in gates if gate["value"] is None]
     still_open = [gate["name"] for gate in gates if gate.get("status") == "open"]
@@ -154,7 +174,7 @@ def _gates(summary: Json) -> Item:
     told += f"; not measured: {', '.join(unmeasured)}" if unmeasured else ""
     told += f"; open: {', '.join(still_open)}" if still_open else ""
     whole = bool(gates) and not unmeasured and not still_open
-    return _item("Gates", True if whole else None if gates else False, told)
+    return _item("Gates", True if whole else None if gates else False, told + off)
 
 
 def _prices(manifest: Json) -> Item:

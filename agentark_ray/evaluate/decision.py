@@ -16,6 +16,7 @@ from agentark_ray.evaluate.gates import (
     hybrid_ratio,
     share,
 )
+from agentark_ray.evaluate.rivals import versus
 from agentark_ray.evaluate.statistics import Mcnemar
 from agentark_ray.gates_config import GatesConfig
 
@@ -101,10 +102,11 @@ def decide(config: GatesConfig, evidence: Evidence) -> Outcome:
         decision = Decision.CONTINUE
     first = _nothing(gates, arms) or _why(decision, gates, config, evidence)
     told = tuple(gate.reason for gate in sorted(gates, key=lambda gate: gate.passed))
+    rivals = tuple(versus(one, config.confidence).told for one in evidence.rivals)
     return Outcome(
         gates=gates,
         decision=decision,
-        reasons=(first, *told, *_significance(mcnemar)),
+        reasons=(first, *told, *_significance(mcnemar), *rivals),
         next_steps=next_steps(decision, gates),
         warnings=tuple(warnings(arms, mcnemar)),
     )

@@ -23,6 +23,15 @@ class Flips:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What the student must be better than to be worth its making."""
+
+    arm: str
+    name: str  # in a sentence
+    pair: Pair  # student, rival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """All that is known of a student; what was not measured is None or empty."""
 
@@ -38,4 +47,5 @@ class Evidence:
     """Without the kind that changes nothing."""
     suites: Mapping[str, Pair] = field(default_factory=dict)
     """Suite -> student, single model."""
+    rivals: Sequence[Rival] = ()
     seed: int = 0  # of the bootstrap

@@ -170,10 +170,10 @@ def _changed(cell: Changed) -> Figures:
 
 
 def _drop(answers: Answers, clean: Answers) -> Figures:
-    """The drop's interval is Newcombe's (1998, method 10), of two independent shares."""
+    """The drop's interval is Newcombe's (1998, method 10), of two independent shares; 95 %."""
     right, n = sum(answers.values()), len(answers)
     low, high = wilson(right, n)
-    figures: Figures = {"accuracy": right / n, "low": low, "high": high, "n": n}
+    figures: Figures = {"accuracy": right / n, "low": low, "high": high, "n": n, "confidence": 0.95}
     if not clean:
         return {**figures, "drop": None, "drop_low": None, "drop_high": None}
     before = sum(clean.values()) / len(clean)

@@ -13,11 +13,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from agentark_ray.config import ConfigError
+from agentark_ray.evaluate.engine_time import gpu_usd
 from agentark_ray.prices import PricesConfig
 
 HORIZON_DAYS = 3_650  # a later break-even is none
 MONTH_DAYS = 30
-HOUR_S = 3_600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,7 @@ def _answers_usd(
         " always busy"
     )
     seconds = tokens["output_tokens"] / tokens_per_s
-    return seconds * serving.gpus_per_engine * prices.gpu_hour / HOUR_S
+    return gpu_usd(seconds, serving.gpus_per_engine, prices.gpu_hour)
 
 
 def _generation(
@@ -257,14 +257,14 @@ def _generation(
     if work.engine_seconds is None or prices.gpu_hour is None or not serving.gpus_per_engine:
         return None
     notes.append(f"generation: {work.engine_seconds:,.0f} s of engines")
-    return work.engine_seconds * serving.gpus_per_engine * prices.gpu_hour / HOUR_S
+    return gpu_usd(work.engine_seconds, serving.gpus_per_engine, prices.gpu_hour)
 
 
 def _training(prices: PricesConfig, work: Work, notes: list[str]) -> float | None:
     if prices.gpu_hour is None or not work.training_gpus:
         return None
     notes.append(f"training: {work.training_seconds:,.0f} s on {work.training_gpus} GPU(s)")
-    return work.training_seconds * work.training_gpus * prices.gpu_hour / HOUR_S
+    return gpu_usd(work.training_seconds, work.training_gpus, prices.gpu_hour)
 
 
 def _invested(

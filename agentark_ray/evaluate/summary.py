@@ -12,14 +12,16 @@ from pyarrow import dataset
 
 from agentark_ray.debate_rows import light_rows
 from agentark_ray.evaluate.decision import decide
-from agentark_ray.evaluate.evidence import DEBATE, SINGLE, STUDENT, Evidence, Flips
+from agentark_ray.evaluate.evidence import DEBATE, SINGLE, STUDENT, Evidence, Flips, Rival
 from agentark_ray.evaluate.metrics import ArmResult, Latency, SelfCorrection
 from agentark_ray.evaluate.paired import Pair, detectable, interval, mcnemar, pair_of
+from agentark_ray.evaluate.rivals import CONTROL, NAMES, versus
 from agentark_ray.evaluate.statistics import Mcnemar
 from agentark_ray.evaluate.tally import Tally, tally
 from agentark_ray.evaluate.transcripts import COLUMNS
 from agentark_ray.evaluate_config import ARMS
 from agentark_ray.gates_config import HELD_OUT, GatesConfig
+from agentark_ray.run_folder import changes
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ def summarize(
     student: str = STUDENT,
     flips: Sequence[Flips] = (),
     suites: Mapping[str, Pair] | None = None,
+    controls: Sequence[str] = (),
+    gates_of_run: GatesConfig | None = None,
 ) -> dict[str, Any]:
     """The summary of one evaluation, from one dataset of transcripts or several.
 
@@ -45,6 +49,8 @@ def summarize(
         student: the arm of the student that the gates are asked of.
         flips: its answers to changed questions, by kind and strength.
         suites: further suites of questions -> the student and the single model on them.
+        controls: the arms of students that learned from single answers.
+        gates_of_run: thresholds of the run's config; it is warned of what differs.
 
     Raises:
         ValueError: an arm answers a question twice, or there are no main rows.
@@ -54,6 +60,7 @@ def summarize(
         raise ValueError("transcripts: no rows of kind 'main', nothing to evaluate")
     arms = {name: found.result() for name, found in tallies.items()}
     tests = _against_debate(tallies)
+    rivals = _rivals(tallies, student, controls)
     evidence = Evidence(
         arms=_as_student(arms, student),
         mcnemar=_as_student(tests, student),
@@ -63,21 +70,27 @@ def summarize(
         wall_ms=tallies[student].wall_ms if student in tallies else (),
         flips=flips,
         suites=_held_out(tallies, student) | dict(suites or {}),
+        rivals=rivals,
         seed=seeds[0] if seeds else 0,
     )
     outcome = decide(gates, evidence)
+    warnings = [*_other_gates(gates, gates_of_run or gates), *outcome.warnings]
     return {
         "arms": {name: _arm(arm, tallies[name].latency_failed) for name, arm in arms.items()},
         "gates": [asdict(gate) for gate in outcome.gates],
+        "gate_settings": gates.model_dump(mode="json"),
         "confidence": gates.confidence,
         "decide_by": gates.decide_by.value,
         "decision": outcome.decision.value,
         "student": student,
-        "reasons": [*outcome.reasons, *outcome.warnings],
+        "reasons": [*outcome.reasons, *warnings],
         "next_steps": list(outcome.next_steps),
-        "warnings": list(outcome.warnings),
+        "warnings": warnings,
         "mcnemar": {name: asdict(test) for name, test in tests.items()},
         "against_debate": _differences(tallies, gates.confidence),
+        "against_rivals": {
+            one.arm: {"name": one.name, **asdict(versus(one, gates.confidence))} for one in rivals
+        },
         "rounds": _rounds(tallies),
         "questions": len(set().union(*(found.answers for found in tallies.values()))),
         "train_traces": train_traces,
@@ -139,6 +152,22 @@ def _held_out(tallies: Mapping[str, Tally], student: str) -> dict[str, Pair]:
     return {HELD_OUT: found} if found else {}
 
 
+def _rivals(tallies: Mapping[str, Tally], student: str, controls: Sequence[str]) -> list[Rival]:
+    """The control first, then what is cheaper to ask than the debate."""
+    named = {arm: f"{CONTROL} ({arm})" for arm in controls if arm != student} | NAMES
+    pairs = ((arm, name, _pair(tallies, student, arm)) for arm, name in named.items())
+    return [Rival(arm=arm, name=name, pair=pair) for arm, name, pair in pairs if pair]
+
+
+def _other_gates(gates: GatesConfig, of_run: GatesConfig) -> list[str]:
+    """A warning if these are not the gates of the run's config."""
+    found = changes(of_run.model_dump(mode="json"), gates.model_dump(mode="json"))
+    if not found:
+        return []
+    told = "; ".join(f"`gates.{one}`" for one in found)
+    return [f"Decided by other gates than the run's config has (config -> used): {told}."]
+
+
 def _differences(tallies: Mapping[str, Tally], confidence: float) -> dict[str, dict[str, Any]]:
     """Every arm's accuracy less the debate's, and the least difference that would be seen."""
     found = {}
@@ -151,6 +180,7 @@ def _differences(tallies: Mapping[str, Tally], confidence: float) -> dict[str, d
             "difference": pair.first - pair.second,
             "low": low,
             "high": high,
+            "confidence": confidence,
             "detectable": detectable(pair, confidence),
         }
     return found

@@ -59,11 +59,13 @@ def _cell(value: float | None, form: Any) -> str:
 
 
 def gates_table(summary: Mapping[str, Any]) -> Padding:
-    """One row a gate, with the word pass, open or fail."""
+    """One row a gate, with the word pass, open, fail or off."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("gate", "", "measured", f"{100 * summary['confidence']:g} % bound", "asked"):
         table.add_column(name)
     for row in map(views.gate_row, summary["gates"]):
         word = Text(*WORDS[row["status"]])
         table.add_row(row["label"], word, row["value"], row["bound"], row["asked"])
+    for label in views.off_gates(summary):
+        table.add_row(label, Text("off", "dim"), *"---")
     return Padding(table, (1, 0))

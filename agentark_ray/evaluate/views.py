@@ -91,6 +91,12 @@ def gate_row(gate: Mapping[str, Any]) -> Json:
     }
 
 
+def off_gates(summary: Mapping[str, Any]) -> list[str]:
+    """The gates without a threshold, in words."""
+    used = summary.get("gate_settings", {})
+    return [title for name, (title, *_) in GATES.items() if used.get(name, title) is None]
+
+
 def few_queries(summary: Mapping[str, Any]) -> bool:
     """Whether some arm's p99 rests on few queries."""
     measured = [arm["latency_ms"]["n"] for arm in summary["arms"].values()]

@@ -15,6 +15,7 @@ from agentark_ray.config import parse_config
 from agentark_ray.evaluate.report import cost_charts
 from agentark_ray.evaluate.report.cost_charts import thin
 from agentark_ray.evaluate.report.page import parts_of
+from agentark_ray.evaluate.summary import summarize
 from agentark_ray.evaluate.table import render_table
 from agentark_ray.evaluate.views import (
     answer_rule,
@@ -25,9 +26,10 @@ from agentark_ray.evaluate.views import (
     percent,
     reasons,
 )
+from agentark_ray.gates_config import DecideBy, GatesConfig
 from agentark_ray.page.html import PALETTES
 from tests.unit.reports import Page, render, run, without_plotly
-from tests.unit.transcripts import ROWS, failed, row, summary_of, turn
+from tests.unit.transcripts import ROWS, failed, row, summary_of, turn, write
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
 CURVE = [{"step": i + 1, "loss": 2.0 - i / 10} for i in range(10)]
@@ -63,6 +65,8 @@ def test_decision_figures_and_reasons_are_in_the_text(page: Page) -> None:
     assert "75.0% 30.1% to 95.4%, n 4" in text
     assert "at most 0.2" in text
     assert "1 failed" in text
+    assert "Against a single answer no difference of the student is shown: +50.0 points" in text
+    assert "Difference, points, 95% interval" in text
     assert "wrong consensus 600" in text
     assert "debate.temperature" in text
 
@@ -225,6 +229,12 @@ def test_the_terminal_table_tells_the_same(tmp_path: Path) -> None:
     assert re.search(r"Output tokens against the debate +FAIL +0\.222 +0\.\d+ +at most 0\.2", text)
     assert text.lstrip().startswith("Hybridize")
     assert "! The debate, right on" in text
+    assert "Against a single answer no difference of the student is shown" in text
+    off = GatesConfig(decide_by=DecideBy.POINT, token_ratio=None)
+    summary = summarize([write(tmp_path, ROWS)], off, train_traces=1500, seeds=[17])
+    out = io.StringIO()
+    Console(file=out, width=100).print(render_table(summary))
+    assert re.search(r"Output tokens against the debate +off +- +- +-", out.getvalue())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,21 @@ def test_the_command_writes_three_files(evaluated: RunFolder) -> None:
     assert "Forecast: 1,000 queries a day" in page
 
 
+def test_a_gpu_hour_alone_is_a_price(evaluated: RunFolder) -> None:
+    found = cli(evaluated.uri, "prices.gpu_hour=3.6", "gpus_per_engine=1")
+    assert found.exit_code == 0, found.output
+    told = evaluated.read_json("report.json")["runs"][0]["engine_time"]
+    assert told["speeds"]["debate"]["tokens_per_s"] == 675
+    # 45,000 tokens at 675 a second, 0.001 US dollars each
+    assert "| Debate | 45,000 | 90,000 | 0 | 0.06667 (" in evaluated_text(evaluated)
+    assert cli(evaluated.uri, "prices.gpu_hour=3.6").exit_code == 0
+    assert "the run's engines have none, so no money is shown" in evaluated_text(evaluated)
+
+
+def evaluated_text(folder: RunFolder) -> str:
+    return Path(folder.path("report.md")).read_text()
+
+
 def test_formats_and_folder_can_be_chosen(evaluated: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli(evaluated.uri, "--format", "md", "--out", str(out)).exit_code == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentark_ray.evaluate.report import markdown
-from agentark_ray.evaluate.report.compare import Answers, Comparison, compare
+from agentark_ray.evaluate.report.compare import Answers, Comparison, as_json, compare, paired
 from agentark_ray.evaluate.report.parts import DASH
 from agentark_ray.evaluate.tally import tally
 from tests.unit.reports import run
@@ -47,6 +47,8 @@ def test_two_runs_are_compared_on_their_common_questions(tmp_path: Path) -> None
     assert found.settings == (("new", DASH, "1"), ("seed", "17", "18"))
     (pair,) = found.arms
     assert (pair.n, pair.first, pair.second) == (9, 5 / 9, 4 / 9)
+    assert as_json(found)["confidence"] == 0.95
+    assert paired([found]).tables[0].columns[3] == "Difference, points, 95% interval"
     assert pair.difference == pytest.approx(-1 / 9)
     assert pair.low < pair.difference < pair.high
     assert (pair.only_first, pair.only_second, pair.p) == (2, 1, 1.0)
@@ -77,6 +79,8 @@ def test_markdown_tells_the_same_and_takes_no_markup(tmp_path: Path) -> None:
     assert text.startswith(r"# a\|b \<b\>\_x\_: Hybridize")
     assert "| Student | 75.0% (30.1% to 95.4%, n 4) |" in text
     assert re.search(r"\| Output tokens against the debate \(.*\) \| ✕ fail \| 0.222 \|", text)
+    assert "| Difference, points, 95% interval |" in text
+    assert "- Against a single answer no difference of the student is shown: +50.0 points" in text
     assert f"**Next step:** {summary['next_steps'][0]}" in text
     assert "Not measured: `evaluate.robustness" not in text  # the words of the part
     assert "`evaluate.robustness.questions=N`" in text

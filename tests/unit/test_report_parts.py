@@ -4,14 +4,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from agentark_ray.evaluate.report import cost, quality, state, timing
+from agentark_ray.evaluate.engine_time import EngineTime, Speed
+from agentark_ray.evaluate.report import arms, cost, quality, side_by_side, state, timing
 from agentark_ray.evaluate.report.cost import Return
 from agentark_ray.evaluate.report.parts import DASH, Part, Table, cell, without_empty
 from agentark_ray.evaluate.roi import Forecast, Serving, Work, roi
+from agentark_ray.evaluate.summary import summarize
+from agentark_ray.gates_config import GatesConfig
 from agentark_ray.load.figures import Ended, Targets, figures
 from agentark_ray.load.figures import Tally as LoadTally
 from agentark_ray.prices import PricesConfig
-from tests.unit.transcripts import ROWS, summary_of
+from tests.unit.transcripts import BY_POINT, ROWS, summary_of, write
 
 PRICES = PricesConfig(output=10.0, prompt=1.0, cached=0.5)
 
@@ -85,6 +88,7 @@ def test_a_drop_on_another_set(tmp_path: Path) -> None:
     drop = {"drop": 0.25, "drop_low": -0.1, "drop_high": 0.5}
     summary = summary_of(tmp_path, ROWS) | {"ood": {"far": {"student": {**far, **drop}}}}
     part = quality.other_sets(summary)
+    assert part.tables[0].columns[2] == "Drop, points, 95% interval"
     assert part.tables[0].title == "Set far"
     assert texts(part) == [["Student", "50.0%", "+25.0"]]
     assert part.tables[0].rows[0][2].note == "\N{MINUS SIGN}10.0 to +50.0"
@@ -161,6 +165,40 @@ def test_money_of_a_thousand_queries(tmp_path: Path) -> None:
     assert "no money is shown" in cost.money(summary, None).foot
 
 
+def speeds(**speeds: float) -> dict[str, Speed]:
+    return {arm: Speed(tokens_per_s=speed, origin="as it was") for arm, speed in speeds.items()}
+
+
+def test_money_by_the_time_of_engines(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, ROWS)
+    engines = EngineTime(gpu_hour=3.6, gpus_per_engine=2, speeds=speeds(debate=900.0, student=50.0))
+    part = cost.money(summary, None, engines)
+    cells = {row_[0].text: row_[-1] for row_ in part.tables[0].rows}
+    # 45 and 10 tokens a query, 1,000 queries, 0.002 US dollars a second
+    assert (cells["Debate"].text, cells["Student"].text) == ("0.1", "0.4")
+    assert cells["Student"].note == "400.0% of the debate's; 50 tokens a second, as it was"
+    assert (cells["Single answer"].text, "not measured" in cells["Single answer"].note) == (
+        DASH,
+        True,
+    )
+    assert "A GPU costs 3.6 US dollars an hour" in part.foot
+    by_tokens = cost.money(summary, PRICES.tokens, engines)
+    assert by_tokens.tables[0].rows[-1][-1].text == "0.12"
+
+
+def test_why_a_gpu_hour_makes_no_money(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, ROWS)
+    for gpus, known, words in (
+        (0, speeds(debate=900.0), "the run's engines have none, so no money"),
+        (1, {}, "no seconds of engines were measured, so no money"),
+    ):
+        part = cost.money(
+            summary, None, EngineTime(gpu_hour=2.0, gpus_per_engine=gpus, speeds=known)
+        )
+        assert "US dollars" not in part.tables[0].columns
+        assert words in part.foot
+
+
 def test_the_return_with_and_without_a_forecast(tmp_path: Path) -> None:
     forecast = Forecast(queries_per_day=1_000.0, start=date(2026, 1, 1))
     found = roi(
@@ -198,6 +236,45 @@ def test_gates_say_how_much_is_missing(tmp_path: Path) -> None:
     (table,) = state.gates(summary).tables
     assert [row_[5].text for row_ in table.rows][:2] == ["1,200 questions", DASH]
     assert (table.rows[0][1].text, table.rows[0][1].mark) == ("open", "warn")
+
+
+def test_gates_that_are_off_and_gates_of_another_config_are_shown(tmp_path: Path) -> None:
+    of_run = BY_POINT.model_dump(mode="json")
+    used = BY_POINT.model_copy(update={"p99_ms": None, "p95_ms": 500.0})
+    summary = summarize([write(tmp_path, ROWS)], used, train_traces=1500, seeds=[17])
+    part = state.gates(summary, of_run)
+    shown = {row_[0].text: row_[1].text for row_ in part.tables[0].rows}
+    assert (shown["p99 latency"], shown["p95 latency"]) == ("off", "pass")
+    assert part.notes == [
+        "A hybrid needs 0.8 of the debate's accuracy.",
+        "`gates.p95_ms` is 500.0 here, and 80.0 in the run's config.",
+        "`gates.p99_ms` is none here, and 200.0 in the run's config.",
+    ]
+    assert state.gates(summary, used.model_dump(mode="json")).notes == part.notes[:1]
+    both = side_by_side.gates(["one", "two"], [summary_of(tmp_path / "x", ROWS), summary])
+    p99 = next(row_ for row_ in both.tables[0].rows if row_[0].text == "p99 latency")
+    assert (p99[1].text, p99[2].text) == ("29.8 ms", "off")
+
+
+def test_rivals_are_a_table_with_the_level_of_its_intervals(tmp_path: Path) -> None:
+    sure = GatesConfig(confidence=0.9)
+    summary = summarize([write(tmp_path, ROWS)], sure, train_traces=1500, seeds=[17])
+    _, against, rivals = arms.accuracy(summary).tables
+    level = "Difference, points, 90% interval"
+    assert (against.columns[1], rivals.columns[2]) == (level, level)
+    rows = {row_[0].text: row_ for row_ in rivals.rows}
+    assert list(rows) == ["Single answer", "Self-consistency"]
+    single = rows["Single answer"]
+    # the student alone is right on q2 and q3
+    assert [one.text for one in single[1:]] == ["no difference shown", "+50.0", "2", "0"]
+    assert single[1].mark == "warn"
+    assert "90%" in arms.accuracy(summary).foot
+    assert "90% interval" in arms.accuracy(summary).charts[1]["caption"]
+
+
+def test_second_turns_say_that_first_answers_are_drawn_anew(tmp_path: Path) -> None:
+    part = quality.second_turns(summary_of(tmp_path, ROWS))
+    assert "first answers are drawn anew for its second turn" in part.foot
 
 
 def test_columns_without_a_figure_are_left_out() -> None:

@@ -11,12 +11,14 @@ from typer.testing import CliRunner, Result
 from agentark_ray.cli import app
 from agentark_ray.config import ConfigError, parse_config
 from agentark_ray.model_card import model_card, write_model_card
+from agentark_ray.pipeline import MAY_DIFFER as EVALUATION_MAY
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import (
     MAY_DIFFER,
     arm_of,
     check_name,
     check_overrides,
+    config_with,
     open_record,
     records,
     run_config,
@@ -68,6 +70,12 @@ def test_where_and_how_fast_may_differ_in_an_evaluation_but_nothing_else(tmp_pat
     check_overrides(folder, run_config(folder, ["engine.actors=2", "train.workers=1"]))
     with pytest.raises(ConfigError, match=r"train.lr: 1e-05 -> 0.01: only where and how fast"):
         check_overrides(folder, run_config(folder, ["train.lr=0.01"]))
+
+
+def test_gates_may_differ_in_an_evaluation(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    config = config_with(folder, ["gates.p95_ms=500", "gates.token_ratio=null"], EVALUATION_MAY)
+    assert (config.gates.p95_ms, config.gates.token_ratio) == (500, None)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +193,8 @@ def test_a_model_card_has_the_evaluation_once_there_is_one(tmp_path: Path) -> No
         (("distill", "RUN", "--strategy", "da", "--from", "x"), "--from 'x': no trained student"),
         (("distill", "RUN/none"), "no run folder (manifest.json is missing)"),
         (("evaluate", "RUN", "--student", "x"), "--student 'x': no trained student"),
-        (("evaluate", "RUN", "gates.p95_ms=1"), "gates.p95_ms: 80.0 -> 1.0: only evaluate.* and"),
+        (("evaluate", "RUN", "train.lr=0.1"), "0.1: only evaluate.* and gates.* and where and"),
+        (("evaluate", "RUN", "gates.no_regression=[far]"), "['far'] are not among the suites"),
         (("evaluate", "RUN", "evaluate.ood={x: {task: arithmetic}}"), "stores its questions"),
     ],
 )

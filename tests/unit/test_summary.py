@@ -114,6 +114,63 @@ def test_the_decision_is_there_with_its_gates(summary: dict[str, Any]) -> None:
     assert (summary["questions"], summary["seeds"]) == (4, [17])
 
 
+def test_gates_that_are_not_the_runs_are_kept_and_warned_of(tmp_path: Path) -> None:
+    stored = [write(tmp_path, ROWS)]
+    used = BY_POINT.model_copy(update={"p95_ms": 500.0, "token_ratio": None})
+    found = summarize(stored, used, train_traces=1500, seeds=[17], gates_of_run=BY_POINT)
+    assert found["gate_settings"] == used.model_dump(mode="json")
+    assert found["warnings"][0] == (
+        "Decided by other gates than the run's config has (config -> used):"
+        " `gates.p95_ms: 80.0 -> 500.0`; `gates.token_ratio: 0.2 -> None`."
+    )
+    assert found["warnings"][0] in found["reasons"]
+    same = summarize(stored, used, train_traces=1500, seeds=[17], gates_of_run=used)
+    assert same["warnings"] == found["warnings"][1:]
+
+
+def many(arm: str, right: range | set[int], n: int = 100) -> list[dict[str, Any]]:
+    """An arm that is right on some of n questions."""
+    return [row(arm, f"q{i}", "r" if i in right else "w") for i in range(n)]
+
+
+def test_the_student_is_compared_with_its_cheaper_rivals(tmp_path: Path) -> None:
+    rows = [
+        *many("single", range(60)),  # 20 only the student
+        *many("self_consistency", {*range(77), 90, 91}),  # 3 only the student, 2 only the vote
+        *many("debate", range(80)),
+        *many("student", range(80)),
+        *many("rft", range(92)),
+    ]
+    stored = [write(tmp_path, rows)]
+    found = summarize(stored, BY_POINT, train_traces=1500, seeds=[17], controls=["rft"])
+    rivals = found["against_rivals"]
+    assert {arm: one["standing"] for arm, one in rivals.items()} == {
+        "rft": "worse",
+        "single": "better",
+        "self_consistency": "no difference shown",
+    }
+    single = rivals["single"]
+    assert (single["only_student"], single["only_rival"], single["questions"]) == (20, 0, 100)
+    assert single["difference"] == pytest.approx(0.2)
+    assert single["low"] < single["difference"] < single["high"]
+    assert (single["confidence"], found["against_debate"]["rft"]["confidence"]) == (0.95, 0.95)
+    told = [one["told"] for one in rivals.values()]
+    assert told[0].startswith(
+        "Against the RFT control (rft) the student is worse: -12.0 points of accuracy on 100"
+        " common questions, 95 % interval -1"
+    )
+    assert told[1].startswith("Against a single answer the student is better: +20.0 points")
+    assert "no difference of the student is shown: +1.0 points" in told[2]
+    assert set(told) <= set(found["reasons"])
+
+
+def test_the_control_is_no_rival_of_itself(tmp_path: Path) -> None:
+    rows = [*many("debate", range(8), 10), *many("student", range(8), 10)]
+    stored = [write(tmp_path, rows)]
+    asked = {"train_traces": 1500, "seeds": [17], "controls": ["student"]}
+    assert summarize(stored, BY_POINT, **asked)["against_rivals"] == {}
+
+
 def test_several_datasets_are_one_evaluation(tmp_path: Path, summary: dict[str, Any]) -> None:
     base = [r for r in ROWS if not r["arm"].startswith("student")]
     student = [r for r in ROWS if r["arm"].startswith("student")]

@@ -14,6 +14,7 @@ from agentark_ray.evaluate.checklist import checklist
 from agentark_ray.monitoring import question_features
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.students import run_config
+from agentark_ray.upkeep import engine_time
 from tests.unit.run_folders import evaluated_run, make
 
 PRICES = ("prices.output=10", "prices.prompt=1", "prices.cached=0.5")
@@ -226,6 +227,7 @@ def test_the_checklist_of_an_evaluated_run(folder: RunFolder) -> None:
     }
     assert found["Debates"][1] == "1,500 finished, 0 failed; the gate asks for 1,000"
     assert found["Gates"][1] == "5 of 6 measured; not measured: adversarial_failure"
+    assert "off" not in " ".join(told for _, told in found.values())
     assert "2 training questions were" in found["Contamination"][1]
     assert cli("checklist", folder.uri).stdout.startswith("4 of 13 done")
     assert len(answer("checklist", folder.uri)["items"]) == 13
@@ -235,7 +237,7 @@ def test_the_checklist_follows_the_folder(folder: RunFolder) -> None:
     summary = folder.read_json("eval", "summary.json")
     summary |= {"robustness": {"student": []}, "ood": {"hard": {}}}
     summary["arms"]["student"]["latency_ms"]["n"] = 299
-    summary["against_debate"]["student"]["detectable"] = 0.031
+    summary["against_debate"]["student"]["detectable"] = 0.024
     for gate in summary["gates"]:
         gate |= {"value": 0.5, "status": "passed", "reason": "as it is"}
     folder.write_json(summary, "eval", "summary.json")
@@ -248,11 +250,79 @@ def test_the_checklist_follows_the_folder(folder: RunFolder) -> None:
     found = states(folder)
     assert {item for item, (state, _) in found.items() if state != "done"} == {"Model cards"}
     assert found["Model cards"] == ("partly", "rsft")
-    assert "3.1 points" in found["Held-out questions"][1]
+    # 0.95 of the debate's 50 % are 2.5 points less
+    assert found["Held-out questions"][1] == (
+        "4 questions show a difference of 2.4 points; at most the 2.5 points of the accuracy gate"
+        " (0.95 of 50.0%)"
+    )
     assert found["Price list"][1] == "USD: gpu_hour 2.5"
     summary["gates"][0]["status"] = "open"
     folder.write_json(summary, "eval", "summary.json")
     assert states(folder)["Gates"] == ("partly", "6 of 6 measured; open: accuracy_ratio")
+
+
+def test_a_difference_that_is_too_large_for_the_accuracy_gate_is_no_done(folder: RunFolder) -> None:
+    summary = folder.read_json("eval", "summary.json")
+    summary["against_debate"]["student"]["detectable"] = 0.031
+    folder.write_json(summary, "eval", "summary.json")
+    state, told = states(folder)["Held-out questions"]
+    assert state == "partly"
+    assert "a difference of 3.1 points; not the 2.5 points of the accuracy gate" in told
+    assert told.endswith("(0.95 of 50.0%), which is decided all the same")
+    summary["gates"][0]["status"] = "open"
+    folder.write_json(summary, "eval", "summary.json")
+    assert states(folder)["Held-out questions"][1].endswith("(0.95 of 50.0%)")
+    summary["gate_settings"]["accuracy_ratio"] = 0.9
+    folder.write_json(summary, "eval", "summary.json")
+    assert states(folder)["Held-out questions"][0] == "done"
+    summary["gate_settings"]["accuracy_ratio"] = None
+    folder.write_json(summary, "eval", "summary.json")
+    state, told = states(folder)["Held-out questions"]
+    assert (state, told.endswith("how small it must be, no gate says")) == ("partly", True)
+
+
+def test_gates_that_are_off_are_named_in_the_checklist(folder: RunFolder) -> None:
+    summary = folder.read_json("eval", "summary.json")
+    off = ("token_ratio", "p99_ms", "adversarial_failure", "min_traces")
+    summary["gate_settings"] |= dict.fromkeys(off)
+    summary["gates"] = [gate for gate in summary["gates"] if gate["name"] not in off]
+    summary["robustness"] = {"student": {}}
+    folder.write_json(summary, "eval", "summary.json")
+    found = states(folder)
+    assert found["Gates"] == (
+        "done",
+        "2 of 2 measured; off: token_ratio, p99_ms, adversarial_failure, min_traces",
+    )
+    assert found["Latency"][1].endswith("; off: p99_ms")
+    assert found["Robustness"][1] == "measured; its gate is off"
+    assert found["Debates"][1] == "1,500 finished, 0 failed; its gate is off"
+
+
+def test_engine_time_of_arms(folder: RunFolder) -> None:
+    assert engine_time(folder, run_config(folder)) is None
+    priced = run_config(folder, ["prices.gpu_hour=3.6", "gpus_per_engine=1"])
+    found = engine_time(folder, priced)
+    assert found is not None
+    told = {arm: (speed.tokens_per_s, speed.origin) for arm, speed in found.speeds.items()}
+    assert told["debate"] == (675, "as measured in the run's debates")
+    assert told["single"] == (675, "the debate's speed, as its own was not measured")
+    # 45 tokens a query at 675 a second, 0.001 US dollars a second: as `agentark roi` has it
+    assert found.usd("debate", 45_000) == pytest.approx(45 / 675)
+    folder.write_json({"version": 1, "arms": {"student": BUSY}}, "eval", "load.json")
+    loaded = engine_time(folder, priced)
+    assert loaded is not None
+    assert loaded.speeds["student"].tokens_per_s == 90
+
+
+def test_engines_of_others_have_no_speed_of_ours(folder: RunFolder) -> None:
+    summary = folder.read_json("eval", "summary.json")
+    summary["arms"] |= {"gpt": summary["arms"]["single"], "trio": summary["arms"]["debate"]}
+    summary["settings"] = {"teams": {"trio": {}}, "endpoints": {"gpt": {}}}
+    folder.write_json(summary, "eval", "summary.json")
+    found = engine_time(folder, run_config(folder, ["prices.gpu_hour=3.6", "gpus_per_engine=1"]))
+    assert found is not None
+    assert found.speeds.keys() == {"single", "self_consistency", "debate", "student"}
+    assert found.usd("gpt", 1.0) is None
 
 
 def test_the_checklist_of_a_new_run_is_empty(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agentark_ray.evaluate.report.parts import level
 from agentark_ray.evaluate.views import LABELS, change_name, label
 from agentark_ray.page.charts import Json, chart, chart_layout
 
@@ -134,7 +135,8 @@ def differences_chart(summary: Summary) -> Json:
     return chart(
         "differences",
         "Accuracy less the debate's",
-        "On the same questions, with the interval of the paired difference.",
+        f"On the same questions, with the {level(summary['confidence'])} interval of the paired"
+        " difference.",
         {"data": traces, "layout": layout} if found else None,
     )
 

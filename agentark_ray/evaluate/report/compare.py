@@ -8,11 +8,18 @@ from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.gate import count
 from agentark_ray.evaluate.paired import detectable, interval, mcnemar, pair_of
 from agentark_ray.evaluate.report.charts import dots, dots_layout, line
-from agentark_ray.evaluate.report.parts import DASH, Cell, Part, Table, cell, points, share_cell
+from agentark_ray.evaluate.report.parts import (
+    DASH,
+    Cell,
+    Part,
+    Table,
+    cell,
+    level,
+    points,
+)
 from agentark_ray.evaluate.tally import Tally
-from agentark_ray.evaluate.views import DECISIONS, GATE_MARKS, change_name, gate_row, label
+from agentark_ray.evaluate.views import label
 from agentark_ray.page.charts import chart
-from agentark_ray.page.form import number
 
 SAME = ("name", "output")  # of the config: differ always, and decide nothing
 RUN_COLOURS = ("debate", "student", "self_consistency", "arm1", "arm2", "arm3", "arm4")
@@ -53,6 +60,7 @@ class Comparison:
 
     first: str
     second: str
+    confidence: float  # of the intervals, two-sided
     common: int
     only_first: int  # questions
     only_second: int
@@ -88,6 +96,7 @@ def compare(first: Answers, second: Answers, confidence: float) -> Comparison:
     return Comparison(
         first=first.name,
         second=second.name,
+        confidence=confidence,
         common=len(common),
         only_first=len(first.contents.keys() - shared),
         only_second=len(second.contents.keys() - shared),
@@ -138,43 +147,11 @@ def as_json(found: Comparison) -> dict[str, Any]:
     return asdict(found)
 
 
-def overview(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> Part:
-    """Every run with its decision."""
-    rows = [_run_row(name, found) for name, found in zip(names, summaries, strict=True)]
-    columns = ("Run", "Decision", "Gates passed", "Student", "Debate", "Student's tokens")
-    return Part(
-        id="runs",
-        title="Runs",
-        intro="Each on its own questions; the student is the one that the gates were asked of.",
-        tables=[Table(columns=(*columns, "Student's p95"), rows=rows, wide=True)],
-    )
-
-
-def _run_row(name: str, summary: Mapping[str, Any]) -> tuple[Cell, ...]:
-    gates, arms = summary["gates"], summary["arms"]
-    marks = {"adopt": "good", "hybridize": "warn", "continue": ""}
-    student, debate = (arms.get(arm) for arm in (summary["student"], "debate"))
-    p95 = student and student["latency_ms"]["p95"]
-    return (
-        cell(name),
-        cell(DECISIONS[summary["decision"]][0], mark=marks[summary["decision"]]),
-        cell(f"{sum(gate['passed'] for gate in gates)} of {len(gates)}"),
-        *(_accuracy(arm) for arm in (student, debate)),
-        cell(number(student["output_tokens_per_query"]) if student else DASH),
-        cell(f"{number(p95)} ms" if p95 is not None else DASH),
-    )
-
-
-def _accuracy(arm: Mapping[str, Any] | None) -> Cell:
-    if arm is None:
-        return Cell(text=DASH)
-    return share_cell(arm["accuracy"], arm["ci_low"], arm["ci_high"], f"n {arm['questions']:,}")
-
-
 def paired(found: Sequence[Comparison]) -> Part:
     """Arms on common questions."""
-    columns = ("Arm", "First run", "Second run", "Difference, points", "Only first right")
-    columns += ("Only second right", "McNemar", "Least visible, points")
+    at = level(found[0].confidence) if found else ""
+    columns = ("Arm", "First run", "Second run", f"Difference, points, {at} interval")
+    columns += ("Only first right", "Only second right", "McNemar", "Least visible, points")
     tables = [
         Table(
             title=f"{one.second} against {one.first}",
@@ -190,7 +167,8 @@ def paired(found: Sequence[Comparison]) -> Part:
         intro=" ".join(one.told() for one in found),
         tables=tables,
         charts=[_paired_chart(found)],
-        foot="Difference: the second run less the first, with the score interval of Tango.",
+        foot="Difference: the second run less the first, with the score interval of Tango at"
+        f" {at}.",
         missing="The runs have no question in common.",
     )
 
@@ -225,7 +203,8 @@ def _paired_chart(found: Sequence[Comparison]) -> dict[str, Any]:
     return chart(
         "paired",
         "Difference to the first run",
-        "On the same questions.",
+        "On the same questions"
+        + (f", with {level(found[0].confidence)} intervals." if found else "."),
         {"data": traces, "layout": layout} if traces else None,
     )
 
@@ -243,54 +222,3 @@ def settings(found: Sequence[Comparison]) -> Part:
     return Part(
         id="settings", title="Settings that differ", tables=tables, missing="All are the same."
     )
-
-
-def gates(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> Part:
-    """The gates of all runs side by side."""
-    by_run = [{gate["name"]: gate for gate in found["gates"]} for found in summaries]
-    keys = dict.fromkeys(key for found in by_run for key in found)
-    rows = []
-    for key in keys:
-        title = gate_row(next(found[key] for found in by_run if key in found))["label"]
-        rows.append((cell(title), *(_gate_cell(found.get(key)) for found in by_run)))
-    return Part(
-        id="gates",
-        title="Gates",
-        tables=[Table(columns=("Gate", *names), rows=rows)],
-        missing="No gate has a threshold.",
-    )
-
-
-def _gate_cell(gate: Mapping[str, Any] | None) -> Cell:
-    if gate is None:
-        return Cell(text=DASH)
-    told = gate_row(gate)
-    note = f"{GATE_MARKS[gate['status']][1]}; {told['asked']}; bound {told['bound']}"
-    return cell(told["value"], mark=GATE_MARKS[gate["status"]][0], note=note)
-
-
-def robustness(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> Part:
-    """Flip rates of every run's student."""
-    found = [(one.get("robustness") or {}).get(one["student"], {}) for one in summaries]
-    changes = dict.fromkeys((k, s) for of in found for k, cells in of.items() for s in cells)
-    rows = [
-        (
-            cell(change_name(*change)),
-            *(_flips(of.get(change[0], {}).get(change[1])) for of in found),
-        )
-        for change in changes
-    ]
-    return Part(
-        id="robustness",
-        title="Robustness of the students",
-        intro="Right answers that are wrong when the question is changed.",
-        tables=[Table(columns=("Change", *names), rows=rows)],
-        missing="Not measured in any of the runs.",
-    )
-
-
-def _flips(found: Mapping[str, Any] | None) -> Cell:
-    if found is None or found["rate"] is None:
-        return Cell(text=DASH)
-    note = f"{found['flipped']:,} of {found['right_clean']:,}"
-    return cell(f"{found['rate']:.1%}", note=note, heat=found["rate"])

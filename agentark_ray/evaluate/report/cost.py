@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentark_ray.evaluate.engine_time import EngineTime
 from agentark_ray.evaluate.report import charts, cost_charts
-from agentark_ray.evaluate.report.parts import DASH, Part, Table, cell, plain
-from agentark_ray.evaluate.report.quality import arm_cell
+from agentark_ray.evaluate.report.parts import DASH, Cell, Part, Table, arm_cell, cell, plain
 from agentark_ray.evaluate.roi import Forecast, Roi, break_even
 from agentark_ray.prices import TokenPrices
 
@@ -25,42 +25,81 @@ class Return:
     why_not: str = ""
 
 
-def money(summary: Summary, prices: TokenPrices | None) -> Part:
-    """Tokens and, if they have a price, US dollars a thousand queries."""
-    of = charts.colours(summary["arms"])
-    arms = summary["arms"]
-    costs = {}
-    if prices:
-        costs = {name: 1_000 * _usd(arm, prices) for name, arm in arms.items()}
-    rows = []
-    for name, arm in arms.items():
-        figures = [1_000 * _tokens(arm, kind) for kind in KINDS]
-        row = [arm_cell(name, of), *(cell(f"{value:,.0f}") for value in figures)]
-        if prices:
-            debate = costs.get("debate")
-            share = f"{costs[name] / debate:.1%} of the debate's" if debate else ""
-            row.append(cell(f"{costs[name]:,.4g}", note=share))
-        rows.append(row)
+def money(summary: Summary, prices: TokenPrices | None, engines: EngineTime | None = None) -> Part:
+    """Tokens and US dollars of a thousand queries: by tokens, else by the time of engines."""
+    of, arms = charts.colours(summary["arms"]), summary["arms"]
+    paid = {name: _paid_for(name, arm, prices, engines) for name, arm in arms.items()}
+    priced = any(one.usd is not None for one in paid.values())
+    rows = [
+        [
+            arm_cell(name, of),
+            *(cell(f"{1_000 * _tokens(arm, kind):,.0f}") for kind in KINDS),
+            *([_usd_cell(paid[name], paid.get("debate"))] if priced else []),
+        ]
+        for name, arm in arms.items()
+    ]
     columns = ["Arm", "Output tokens", "Prompt tokens", "of them cached"]
-    told = "Without a price list no money is shown: `prices.output=`, `prices.prompt=` and"
-    told += " `prices.cached=`, US dollars a million tokens. The return also knows GPU time."
-    if prices:
-        columns.append("US dollars")
-        told = f"US dollars a million tokens: output {prices.output:g}, prompt {prices.prompt:g},"
-        told += f" from the cache {prices.cached:g}."
     return Part(
         id="cost",
         title="Tokens and money",
         intro="Of a thousand queries.",
-        tables=[Table(columns=columns, rows=rows)],
+        tables=[Table(columns=[*columns, "US dollars"] if priced else columns, rows=rows)],
         charts=[cost_charts.tokens_chart(summary)],
-        foot=told,
+        foot=_told(prices, engines),
     )
 
 
-def _usd(arm: Mapping[str, Any], prices: TokenPrices) -> float:
-    tokens = {f"{kind}_tokens": _tokens(arm, kind) for kind in KINDS}
-    return sum(prices.cost(tokens).values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paid:
+    """What a thousand queries of an arm cost."""
+
+    usd: float | None
+    how: str = ""
+
+
+def _paid_for(
+    name: str, arm: Mapping[str, Any], prices: TokenPrices | None, engines: EngineTime | None
+) -> _Paid:
+    tokens = {f"{kind}_tokens": 1_000 * _tokens(arm, kind) for kind in KINDS}
+    if prices:
+        return _Paid(usd=sum(prices.cost(tokens).values()))
+    usd = engines.usd(name, tokens["output_tokens"]) if engines else None
+    if engines is None or usd is None:
+        return _Paid(usd=None, how="its seconds on an engine were not measured")
+    speed = engines.speeds[name]
+    return _Paid(usd=usd, how=f"{speed.tokens_per_s:,.0f} tokens a second, {speed.origin}")
+
+
+def _usd_cell(paid: _Paid, debate: _Paid | None) -> Cell:
+    if paid.usd is None:
+        return Cell(text=DASH, note=paid.how)
+    share = f"{paid.usd / debate.usd:.1%} of the debate's" if debate and debate.usd else ""
+    return cell(f"{paid.usd:,.4g}", note="; ".join(filter(None, (share, paid.how))))
+
+
+def _told(prices: TokenPrices | None, engines: EngineTime | None) -> str:
+    """By which prices, or why by none."""
+    if prices:
+        return (
+            f"US dollars a million tokens: output {prices.output:g}, prompt {prices.prompt:g},"
+            f" from the cache {prices.cached:g}."
+        )
+    if engines is None:
+        return (
+            "Without a price list no money is shown: `prices.output=`, `prices.prompt=` and"
+            " `prices.cached=`, US dollars a million tokens, or `prices.gpu_hour=`."
+        )
+    told = f"A GPU costs {engines.gpu_hour:g} US dollars an hour"
+    if not engines.gpus_per_engine:
+        return (
+            f"{told}, but the run's engines have none, so no money is shown: `gpus_per_engine=N`."
+        )
+    if not engines.speeds:
+        return f"{told}, but no seconds of engines were measured, so no money is shown."
+    return (
+        f"{told}; an engine has {engines.gpus_per_engine} and is always busy. Dollars are its time"
+        " for the output tokens, at the speed that stands beside them."
+    )
 
 
 def _tokens(arm: Mapping[str, Any], kind: str) -> float:

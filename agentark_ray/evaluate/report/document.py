@@ -49,6 +49,7 @@ def _run(run: Run) -> dict[str, Any]:
         "data_card": run.data_card,
         "load": run.load,
         "prices": asdict(run.prices) if run.prices else None,
+        "engine_time": asdict(run.engines) if run.engines else None,
         "roi": asdict(run.returns.roi) if run.returns.roi else None,
         "roi_missing": run.returns.why_not or None,
         "checklist": list(run.checklist),

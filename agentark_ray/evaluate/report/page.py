@@ -9,7 +9,17 @@ from markupsafe import Markup
 
 from agentark_ray.evaluate import views
 from agentark_ray.evaluate.data_card import card_view
-from agentark_ray.evaluate.report import compare, cost, cost_charts, quality, state, timing
+from agentark_ray.evaluate.engine_time import EngineTime
+from agentark_ray.evaluate.report import (
+    arms,
+    compare,
+    cost,
+    cost_charts,
+    quality,
+    side_by_side,
+    state,
+    timing,
+)
 from agentark_ray.evaluate.report.compare import Comparison
 from agentark_ray.evaluate.report.cost import Return
 from agentark_ray.evaluate.report.pack import Packed
@@ -41,21 +51,22 @@ class Run:
     returns: Return
     checklist: Sequence[Json]
     triggers: Sequence[Json] | None  # None: no monitoring data
+    engines: EngineTime | None = None  # None: GPUs have no price
 
 
 def parts_of(run: Run) -> list[Part]:
     """The evidence of one run."""
     summary = run.summary
     return [
-        state.gates(summary),
-        quality.accuracy(summary),
+        state.gates(summary, run.manifest["config"]["gates"]),
+        arms.accuracy(summary),
         quality.second_turns(summary),
         quality.robustness(summary),
         quality.other_sets(summary),
         quality.steps(summary),
         timing.latency(summary),
         timing.load(run.load),
-        cost.money(summary, run.prices),
+        cost.money(summary, run.prices, run.engines),
         cost.returns(run.returns),
         training(run),
         state.checklist(run.checklist),
@@ -81,10 +92,10 @@ def comparison_parts(runs: Sequence[Run], found: Sequence[Comparison]) -> list[P
     """What is said of several runs together."""
     names, summaries = [run.name for run in runs], [run.summary for run in runs]
     return [
-        compare.overview(names, summaries),
+        side_by_side.overview(names, summaries),
         compare.paired(found),
-        compare.gates(names, summaries),
-        compare.robustness(names, summaries),
+        side_by_side.gates(names, summaries),
+        side_by_side.robustness(names, summaries),
         compare.settings(found),
     ]
 

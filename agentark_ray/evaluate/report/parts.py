@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentark_ray.evaluate.views import label
+
 Json = dict[str, Any]
 DASH = "\N{EN DASH}"  # not measured, or not applicable
 
@@ -67,6 +69,11 @@ def cell(text: str, **more: Any) -> Cell:
     return Cell(text=text, **more)
 
 
+def arm_cell(name: str, colours: Mapping[str, str], note: str = "") -> Cell:
+    """The name of an arm with its colour."""
+    return cell(label(name), note=note, colour=colours[name])
+
+
 def share_cell(
     value: float | None, low: float | None = None, high: float | None = None, note: str = ""
 ) -> Cell:
@@ -77,6 +84,11 @@ def share_cell(
         return Cell(text=f"{value:.1%}", note=note)
     words = f"{low:.1%} to {high:.1%}" + (f", {note}" if note else "")
     return Cell(text=f"{value:.1%}", note=words, interval=(low, value, high))
+
+
+def level(confidence: float) -> str:
+    """A confidence in words."""
+    return f"{100 * confidence:g}%"
 
 
 def points(difference: float | None) -> str:

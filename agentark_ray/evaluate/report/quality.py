@@ -1,16 +1,16 @@
-"""How right the arms are, and how that holds: the parts on accuracy, second turns, changed
-questions, other sets and steps."""
+"""How the arms' accuracy holds, and how they write: the parts on second turns, changed questions,
+other sets and steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentark_ray.evaluate.decision import p_text
 from agentark_ray.evaluate.report import charts
 from agentark_ray.evaluate.report.parts import (
     DASH,
     Cell,
     Part,
     Table,
+    arm_cell,
     cell,
     plain,
     points,
@@ -18,7 +18,6 @@ from agentark_ray.evaluate.report.parts import (
     without_empty,
 )
 from agentark_ray.evaluate.views import change_name, label
-from agentark_ray.page.form import number
 
 Summary = Mapping[str, Any]
 TURNS = {
@@ -26,85 +25,6 @@ TURNS = {
     "peer": "a confident wrong peer",
     "debate": "reading peers",
 }
-
-
-def arm_cell(name: str, colours: Mapping[str, str], note: str = "") -> Cell:
-    """The name of an arm with its colour."""
-    return cell(label(name), note=note, colour=colours[name])
-
-
-def accuracy(summary: Summary) -> Part:
-    """Every arm, and every arm against the debate on the same questions."""
-    colours = charts.colours(summary["arms"])
-    rows = [_arm(summary, name, colours) for name in summary["arms"]]
-    compared = [_difference(summary, name, colours) for name in summary["against_debate"]]
-    columns = ("Arm", "Accuracy, 95% interval", "Output tokens", "Prompt tokens", "of them cached")
-    return Part(
-        id="accuracy",
-        title="Accuracy",
-        intro=f"{summary['questions']:,} held-out questions, the same for every arm. Tokens are"
-        " those of one query.",
-        tables=[
-            Table(columns=columns, rows=rows),
-            Table(
-                title="Against the debate, question by question",
-                columns=(
-                    "Arm",
-                    "Difference, points",
-                    "Only this arm right",
-                    "Only the debate right",
-                    "McNemar",
-                    "Least visible, points",
-                ),
-                rows=compared,
-            ),
-        ],
-        charts=[charts.accuracy_chart(summary), charts.differences_chart(summary)],
-        notes=_budget(summary),
-        foot="Failed queries and unreadable answers count as wrong. Differences have the score"
-        " interval of Tango; the least visible one would be found in 80% of such evaluations.",
-    )
-
-
-def _budget(summary: Summary) -> list[str]:
-    """What self-consistency was given, beside the debate."""
-    found = summary.get("self_consistency")
-    if not found or found["share_of_debate"] is None:
-        return []
-    why = ", as many as a debate was measured to cost" if found["measured"] else ""
-    return [
-        f"Self-consistency votes over {found['samples']} answers{why}; it wrote"
-        f" {found['share_of_debate']:.0%} of the debate's output tokens."
-    ]
-
-
-def _arm(summary: Summary, name: str, colours: Mapping[str, str]) -> tuple[Cell, ...]:
-    arm = summary["arms"][name]
-    lost = [f"{arm[key]:,} {key}" for key in ("failed", "unparsable") if arm[key]]
-    n = f"n {arm['questions']:,}"
-    if arm["n"] != arm["questions"]:
-        n += f", {arm['n'] / arm['questions']:g} answers each"
-    return (
-        arm_cell(name, colours, ", ".join(lost)),
-        share_cell(arm["accuracy"], arm["ci_low"], arm["ci_high"], n),
-        cell(number(arm["output_tokens_per_query"])),
-        cell(number(arm["prompt_tokens_per_query"])),
-        cell(number(arm["cached_tokens_per_query"])),
-    )
-
-
-def _difference(summary: Summary, name: str, colours: Mapping[str, str]) -> tuple[Cell, ...]:
-    found, test = summary["against_debate"][name], summary["mcnemar"][name]
-    return (
-        arm_cell(name, colours),
-        cell(
-            points(found["difference"]), note=f"{points(found['low'])} to {points(found['high'])}"
-        ),
-        cell(f"{test['only_first']:,.4g}"),
-        cell(f"{test['only_second']:,.4g}"),
-        cell(p_text(test["p"])),
-        cell(DASH if found["detectable"] is None else f"{100 * found['detectable']:.1f}"),
-    )
 
 
 def second_turns(summary: Summary) -> Part:
@@ -131,8 +51,10 @@ def second_turns(summary: Summary) -> Part:
             )
         ],
         charts=[charts.second_turn_chart(found)],
-        foot="In the debate, an agent that spoke twice or more is compared with its own first"
-        " answer: such answers depend on each other, so no interval is given.",
+        foot="A single model's first answers are drawn anew for its second turn: they are not those"
+        " counted under Accuracy. Intervals are Wilson 95%. In the debate, an agent that spoke"
+        " twice or more is compared with its own first answer: such answers depend on each other,"
+        " so no interval is given.",
         missing="No arm had a second turn.",
     )
 
@@ -204,7 +126,7 @@ def other_sets(summary: Summary) -> Part:
     tables = [
         Table(
             title=f"Set {name}",
-            columns=("Arm", "Accuracy, 95% interval", "Drop, points"),
+            columns=("Arm", "Accuracy, 95% interval", "Drop, points, 95% interval"),
             rows=[_drop(arm, of, colours) for arm, of in in_order(arms, summary)],
         )
         for name, arms in found.items()
@@ -216,7 +138,7 @@ def other_sets(summary: Summary) -> Part:
         " ones.",
         tables=tables,
         charts=[charts.ood_chart(found, summary, colours)] if found else [],
-        foot="The drop has Newcombe's interval of two independent shares.",
+        foot="The drop has Newcombe's 95% interval of two independent shares.",
         missing="Not measured: `evaluate.ood.NAME` or `tasks.ood_path` gives a set of another"
         " distribution.",
     )

@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentark_ray.evaluate.report.parts import DASH, Part, Table, cell, without_empty
-from agentark_ray.evaluate.views import GATE_MARKS, gate_row
+from agentark_ray.evaluate.report.parts import DASH, Part, Table, cell, level, without_empty
+from agentark_ray.evaluate.views import GATE_MARKS, flat, gate_row, off_gates
 from agentark_ray.page.form import fact
 
 Summary = Mapping[str, Any]
 
 
-def gates(summary: Summary) -> Part:
-    """The thresholds, what was measured and what is certain of it."""
+def gates(summary: Summary, of_run: Mapping[str, Any] | None = None) -> Part:
+    """The thresholds, what was measured and what is certain of it.
+
+    Args:
+        of_run: the section `gates` of the run's config, whose values may not be those used.
+    """
     rows = []
     for gate in summary["gates"]:
         told = gate_row(gate)
@@ -27,7 +31,8 @@ def gates(summary: Summary) -> Part:
                 cell(DASH if more is None else f"{more:,} {gate['unit']}"),
             )
         )
-    bound = f"{100 * summary['confidence']:g}% bound"
+    rows += [(cell(title), cell("off"), *[cell(DASH)] * 4) for title in off_gates(summary)]
+    bound = f"{level(summary['confidence'])} bound"
     by = "its bound" if summary["decide_by"] == "bound" else "its value"
     return Part(
         id="gates",
@@ -42,8 +47,22 @@ def gates(summary: Summary) -> Part:
                 )
             )
         ],
+        notes=_settings(summary.get("gate_settings", {}), of_run or {}),
         missing="No gate has a threshold.",
     )
+
+
+def _settings(used: Mapping[str, Any], of_run: Mapping[str, Any]) -> list[str]:
+    """What else decided, and what of all differs from the run's config."""
+    told = []
+    if "hybrid_accuracy_ratio" in used:
+        told.append(f"A hybrid needs {used['hybrid_accuracy_ratio']:g} of the debate's accuracy.")
+    before, now = dict(flat(of_run)), dict(flat(used))
+    return told + [
+        f"`gates.{name}` is {now[name]} here, and {before[name]} in the run's config."
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
 
 
 def students(rows: Sequence[Mapping[str, Any]]) -> Part:

@@ -4,8 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentark_ray.evaluate.report import charts, cost_charts
-from agentark_ray.evaluate.report.parts import DASH, Cell, Part, Table, cell, plain, without_empty
-from agentark_ray.evaluate.report.quality import arm_cell
+from agentark_ray.evaluate.report.parts import (
+    DASH,
+    Cell,
+    Part,
+    Table,
+    arm_cell,
+    cell,
+    plain,
+    without_empty,
+)
 from agentark_ray.evaluate.views import few_queries, label
 from agentark_ray.page.form import number
 

@@ -20,7 +20,7 @@
   const WORDS = {c: "right", w: "wrong", u: "no answer", t: "timeout", f: "failed", n: "not graded", p: "partly right", "-": "not asked"};
   const KIND = {c: "good", w: "bad", f: "bad"};
   const SIGN = {c: "✓", w: "✕", f: "✕", "-": "–"};
-  const SECOND = {check: "then asked to check the answer", peer: "then told a wrong answer by a confident peer"};
+  const SECOND = {check: "drawn anew, then asked to check the answer", peer: "drawn anew, then told a wrong answer by a confident peer"};
   const by = id => document.getElementById(id);
   const make = (tag, className, ...inside) => {
     const found = document.createElement(tag);
