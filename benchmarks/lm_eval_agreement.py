@@ -8,10 +8,10 @@ else are those that a task asks for. With --run, what models said in the transcr
 is graded, too.
 
 Ratios: `asked_extracted` is the share of outputs in an asked form of which both extract the same
-number (flexible-extract); `asked_graded` that of equal verdicts; `all_graded` the same for all
-forms; `run_graded` for the transcripts. The details have every form with the share that each side
-grades rightly, which is known here, and examples of differences with why. Progress goes to stderr;
-the last line of stdout is one JSON object.
+number (flexible-extract); `asked_graded` that of equal verdicts; `all_extracted` and `all_graded`
+the same for all forms; `run_extracted` and `run_graded` for the transcripts. The details have every
+form with the share that each side grades rightly, which is known here, and examples of differences
+with why. Progress goes to stderr; the last line of stdout is one JSON object.
 
     python -m benchmarks.lm_eval_agreement --data gsm8k/test.jsonl
     python -m benchmarks.lm_eval_agreement --data gsm8k/test.jsonl --run runs/demo
@@ -259,6 +259,22 @@ def summed(found: Mapping[str, Counts], forms: Sequence[str]) -> dict[str, float
     }
 
 
+def ratios(found: Mapping[str, Counts]) -> dict[str, float]:
+    """Agreement of extraction and of verdicts: in asked forms, in all, and in a run's answers."""
+    made = [name for name in found if name in FORMS]
+    groups = {
+        "asked": [name for name in made if is_asked(name)],
+        "all": made,
+        "run": [name for name in found if name not in FORMS],
+    }
+    sums = {group: summed(found, forms) for group, forms in groups.items() if forms}
+    return {
+        f"{group}_{part}": of[part]
+        for group, of in sums.items()
+        for part in ("extracted", "graded")
+    }
+
+
 def shares(name: str, counts: Counts) -> dict[str, Any]:
     """A form in the details."""
     parts = ("extracted", "graded", "graded_strict")
@@ -304,17 +320,9 @@ def main() -> None:
     found = grade_all(
         itertools.chain(made, said), lambda n: say(f"{n:,} graded") if n % 5_000 == 0 else None
     )
-    forms = [name for name in found if name in FORMS]
-    of_run = [name for name in found if name not in FORMS]
-    asked, everything = summed(found, [n for n in forms if is_asked(n)]), summed(found, forms)
     finish(
         "lm_eval_agreement",
-        {
-            "asked_extracted": asked["extracted"],
-            "asked_graded": asked["graded"],
-            "all_graded": everything["graded"],
-            **({"run_graded": summed(found, of_run)["graded"]} if of_run else {}),
-        },
+        ratios(found),
         {
             "lm_eval": Harness().version,
             "seed": args.seed,

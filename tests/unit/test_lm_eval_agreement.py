@@ -19,6 +19,7 @@ from benchmarks.lm_eval_agreement import (
     compare,
     is_asked,
     published,
+    ratios,
     rewritten,
     same_number,
     shares,
@@ -109,6 +110,24 @@ def test_counts_by_hand() -> None:
     unknown = Counts()
     compare(Fixed("17", False, False), Output(form="x", text="17", gold="18", right=None), unknown)
     assert "ours_right" not in shares("run: single", unknown)
+
+
+def test_ratios_of_asked_forms_of_all_and_of_a_run() -> None:
+    found = {
+        "boxed": Counts(outputs=4, extracted=4, graded=3),
+        "bold": Counts(outputs=4, extracted=2, graded=1),
+        "run: single": Counts(outputs=5, extracted=4, graded=5),
+    }
+    assert ratios(found) == {
+        "asked_extracted": 1.0,
+        "asked_graded": 0.75,
+        "all_extracted": 0.75,
+        "all_graded": 0.5,
+        "run_extracted": 0.8,
+        "run_graded": 1.0,
+    }
+    without_run = ratios({"boxed": found["boxed"]})
+    assert list(without_run) == ["asked_extracted", "asked_graded", "all_extracted", "all_graded"]
 
 
 def test_published_solutions(tmp_path: Path) -> None:
