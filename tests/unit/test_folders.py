@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,37 @@ def test_more_may_fail_when_a_run_goes_on(tmp_path: Path) -> None:
     manifest["identity"]["engine.max_failed_fraction"] = 0.05
     folder.write_json(manifest, "manifest.json")
     assert folder.open(Config(), "m") == folder.open(more, "m") == manifest
+
+
+def test_a_run_that_goes_on_under_other_versions_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def under(**now: str) -> dict[str, Any]:
+        monkeypatch.setattr(run_folder, "versions", lambda: now)
+        return RunFolder(str(tmp_path)).open(Config(), "m")
+
+    first = under(ray="2.60.0", vllm="0.10", torch="2.8")
+    assert under(ray="2.60.0", vllm="0.10", torch="2.8") == first
+    assert "resumed_versions" not in first and not capsys.readouterr().err
+    under(ray="2.61.0", torch="2.8")
+    found = under(ray="2.61.0", torch="2.8")
+    (resumed,) = found["resumed_versions"]
+    assert resumed["versions"] == {"ray": "2.61.0", "vllm": None}
+    assert resumed["at"] >= found["created"]
+    assert found["versions"] == first["versions"]
+    err = capsys.readouterr().err
+    assert err.count("warning: ") == 1
+    assert "ray: '2.60.0' -> '2.61.0'; vllm: '0.10' -> None" in err and "traces" in err
+    monkeypatch.setattr(run_folder, "versions", lambda: first["versions"])
+    for _ in range(2):
+        RunFolder(str(tmp_path)).note_versions()  # of an evaluation
+    assert capsys.readouterr().err.count("warning: ") == 1
+    stored = RunFolder(str(tmp_path)).read_json("manifest.json")
+    assert [one["versions"] for one in stored["resumed_versions"]] == [
+        resumed["versions"],
+        {"ray": "2.60.0", "vllm": "0.10"},
+    ]
+    assert run_folder.last_versions(stored) == first["versions"]
 
 
 def test_a_broken_manifest_is_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("robustness_config",),
     ("evaluate_config",),
     ("config", "resources"),
-    ("cluster.processes",),
+    ("cluster.processes", "lease"),
     (
         *("run_folder", "session", "models", "doctor", "debate_rows", "round_tally", "cluster"),
         "lost_nodes",

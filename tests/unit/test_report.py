@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from agentark_ray.config import parse_config
-from agentark_ray.evaluate.report import cost_charts
+from agentark_ray.evaluate.report import cost_charts, document
 from agentark_ray.evaluate.report.cost_charts import thin
 from agentark_ray.evaluate.report.page import parts_of
 from agentark_ray.evaluate.summary import summarize
@@ -28,7 +28,7 @@ from agentark_ray.evaluate.views import (
 )
 from agentark_ray.gates_config import DecideBy, GatesConfig
 from agentark_ray.page.html import PALETTES
-from tests.unit.reports import Page, render, run, without_plotly
+from tests.unit.reports import Page, manifest, render, run, without_plotly
 from tests.unit.transcripts import ROWS, failed, row, summary_of, turn, write
 
 EVIL = "</script><script>alert('evil')</script><img src=x onerror=alert(1)>"
@@ -248,6 +248,17 @@ def test_the_terminal_table_tells_the_same(tmp_path: Path) -> None:
 def test_the_page_says_how_a_debate_gets_its_answer(override: str, words: str) -> None:
     config = parse_config({}, [override], "test")
     assert words in answer_rule({"config": config.snapshot()})
+
+
+def test_the_page_tells_under_which_versions_a_run_went_on(tmp_path: Path) -> None:
+    resumed = [{"at": "2026-02-04T10:00:00Z", "versions": {"ray": "2.61.0", "vllm": None}}]
+    later = manifest() | {"resumed_versions": resumed}
+    about = document._run(run(summary_of(tmp_path, ROWS), manifest=later))["about"]
+    assert about["resumed_versions"] == resumed
+    shown = Page(render(tmp_path, ROWS, manifest=later))
+    at = resumed[0]["at"]
+    assert f"Versions when resumed 2 {at}.ray 2.61.0 {at}.vllm none" in shown.squeezed
+    assert "Versions when resumed" not in Page(render(tmp_path, ROWS)).text
 
 
 def test_the_page_tells_what_self_consistency_was_given(tmp_path: Path) -> None:

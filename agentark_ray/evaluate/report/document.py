@@ -19,7 +19,7 @@ WORDS = {
     FAILED: "failed",
     PARTLY: "partly right",
 }
-ABOUT = ("model", "seed", "created", "config_hash", "versions", "config")
+ABOUT = ("model", "seed", "created", "config_hash", "versions", "resumed_versions", "config")
 
 
 def document(

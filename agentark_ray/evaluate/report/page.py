@@ -41,7 +41,7 @@ class Run:
 
     name: str
     summary: Json  # of summary.summarize
-    manifest: Json  # `config`, `model`, `seed`, `versions`, `stages`
+    manifest: Json  # `config`, `model`, `seed`, `versions`, `resumed_versions`, `stages`
     data_card: Json  # of the training set, as distill/card.py makes it
     loss_curve: Sequence[Json]  # one {"step", "loss", ...} a step
     examples: Sequence[Json]  # trace rows of a few questions and all arms
@@ -214,9 +214,17 @@ def _own(run: Run, prefix: str) -> dict[str, Any]:
         "data_card": run.data_card,
         "card": card_view(run.data_card, manifest["config"]["distill"]["type"]),
         "facts": views.flat({key: manifest[key] for key in SECTIONS if key in manifest}),
-        "provenance": {
-            title: views.flat(manifest[key])
-            for title, key in (("Versions", "versions"), ("Stages", "stages"), ("Config", "config"))
-            if manifest.get(key)
-        },
+        "provenance": _provenance(manifest),
     }
+
+
+def _provenance(manifest: Json) -> dict[str, Any]:
+    shown = {
+        "Versions": manifest.get("versions"),
+        "Versions when resumed": {
+            resumed["at"]: resumed["versions"] for resumed in manifest.get("resumed_versions", [])
+        },
+        "Stages": manifest.get("stages"),
+        "Config": manifest.get("config"),
+    }
+    return {title: views.flat(values) for title, values in shown.items() if values}
