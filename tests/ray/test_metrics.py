@@ -13,12 +13,12 @@ from agentark_ray.traces.metrics import DebateMetrics
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 
-PRICES = TokenPrices(output=250_000.0, prompt=125_000.0, cached=1.0)
+PRICES = TokenPrices(output=250_000.0, prompt=125_000.0, cached=62_500.0)
 ROW = {
     "arm": "debate",
     "status": "ok",
     "prompt_tokens": 30,
-    "cached_tokens": 0,
+    "cached_tokens": 10,
     "output_tokens": 12,
     "wall_s": 0.3,
 }
@@ -30,9 +30,10 @@ class Actor:
         self._metrics = DebateMetrics(PRICES)
 
     def hold(self) -> None:
-        for _ in range(3):
+        for _ in range(4):
             self._metrics.started()
         self._metrics.finished(ROW)
+        self._metrics.finished(ROW | {"arm": "single", "cached_tokens": 0})
         self._metrics.flush()
         self._metrics.finished(ROW | {"status": "failed", "wall_s": 3.0})
         self._metrics.flush()
@@ -67,7 +68,11 @@ def test_prometheus_sees_the_debates_of_all_actors() -> None:
         'debates_total{arm="debate",status="failed"}': 2,
         'tokens_total{arm="debate",kind="prompt"}': 120,
         'tokens_total{arm="debate",kind="output"}': 48,
-        'cost_dollars_total{arm="debate",kind="prompt"}': 120 / 8,
+        'tokens_total{arm="debate",kind="cached"}': 40,
+        'tokens_total{arm="single",kind="prompt"}': 60,
+        'cost_dollars_total{arm="debate",kind="prompt"}': (120 - 40) / 8,
+        'cost_dollars_total{arm="debate",kind="cached"}': 40 / 16,
+        'cost_dollars_total{arm="single",kind="prompt"}': 60 / 8,
         'cost_dollars_total{arm="debate",kind="output"}': 48 / 4,
         "debates_in_flight{}": 2,
         'debate_seconds_count{arm="debate"}': 4,
@@ -81,4 +86,4 @@ def test_prometheus_sees_the_debates_of_all_actors() -> None:
         ray.get([actor.flush.remote() for actor in actors])  # adds nothing
         with suppress(OSError):
             found = scrape()
-    assert not any("cached" in name for name in found)
+    assert not any("cached" in name and "single" in name for name in found)
