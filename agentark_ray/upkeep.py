@@ -18,7 +18,7 @@ from agentark_ray.students import Record, arm_of, records, trained
 
 SUMMARY = ("eval", "summary.json")
 LOAD = ("eval", "load.json")  # its form: load/figures.py
-STAND_IN = "the debate's speed, as its own was not measured"
+STAND_IN = "the debate's"
 REFERENCE_QUESTIONS = 20_000  # the first ones, for the distribution of features
 
 
@@ -142,10 +142,10 @@ def engine_time(folder: RunFolder, config: Config) -> EngineTime | None:
 
 def _speed(arm: str, load: Mapping[str, Any] | None, debates: float | None) -> Speed | None:
     if (found := busy_speed(load)) is not None:
-        return Speed(tokens_per_s=found, origin="as measured under load")
+        return Speed(tokens_per_s=found, origin="measured under load")
     if debates is None:
         return None
-    origin = "as measured in the run's debates" if arm == "debate" else STAND_IN
+    origin = "measured in the run's debates" if arm == "debate" else STAND_IN
     return Speed(tokens_per_s=debates, origin=origin)
 
 

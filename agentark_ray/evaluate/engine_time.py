@@ -16,7 +16,7 @@ class Speed:
     """How fast one engine answers as an arm."""
 
     tokens_per_s: float  # output tokens
-    origin: str  # in words
+    origin: str  # where it was measured, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

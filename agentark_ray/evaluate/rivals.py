@@ -1,7 +1,7 @@
-"""Is the student better than what is cheaper to make or to ask? Pure: pairs in, words out.
+"""Is the student better than what needs no debate? Pure: pairs in, words out.
 
-Cheaper to make is a student of single answers (RFT, the control), cheaper to ask than a debate are
-a single answer and a vote of them.
+Without a debate are made a student of single answers (RFT, the control), a single answer, and a
+vote of them.
 """
 
 from dataclasses import dataclass

@@ -153,7 +153,7 @@ def _held_out(tallies: Mapping[str, Tally], student: str) -> dict[str, Pair]:
 
 
 def _rivals(tallies: Mapping[str, Tally], student: str, controls: Sequence[str]) -> list[Rival]:
-    """The control first, then what is cheaper to ask than the debate."""
+    """The control first, then single answers and their vote."""
     named = {arm: f"{CONTROL} ({arm})" for arm in controls if arm != student} | NAMES
     pairs = ((arm, name, _pair(tallies, student, arm)) for arm, name in named.items())
     return [Rival(arm=arm, name=name, pair=pair) for arm, name, pair in pairs if pair]

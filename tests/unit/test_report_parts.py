@@ -176,7 +176,7 @@ def test_money_by_the_time_of_engines(tmp_path: Path) -> None:
     cells = {row_[0].text: row_[-1] for row_ in part.tables[0].rows}
     # 45 and 10 tokens a query, 1,000 queries, 0.002 US dollars a second
     assert (cells["Debate"].text, cells["Student"].text) == ("0.1", "0.4")
-    assert cells["Student"].note == "400.0% of the debate's; 50 tokens a second, as it was"
+    assert cells["Student"].note == "400.0% of the debate's; 50 tokens/s, as it was"
     assert (cells["Single answer"].text, "not measured" in cells["Single answer"].note) == (
         DASH,
         True,
@@ -267,7 +267,7 @@ def test_rivals_are_a_table_with_the_level_of_its_intervals(tmp_path: Path) -> N
     single = rows["Single answer"]
     # the student alone is right on q2 and q3
     assert [one.text for one in single[1:]] == ["no difference shown", "+50.0", "2", "0"]
-    assert single[1].mark == "warn"
+    assert (single[0].note, single[1].mark) == ("n 4", "warn")
     assert "90%" in arms.accuracy(summary).foot
     assert "90% interval" in arms.accuracy(summary).charts[1]["caption"]
 

@@ -16,7 +16,7 @@ from agentark_ray.evaluate.report.parts import (
     points,
     share_cell,
 )
-from agentark_ray.evaluate.rivals import Standing
+from agentark_ray.evaluate.rivals import CONTROL, NAMES, Standing
 from agentark_ray.page.form import number
 
 Summary = Mapping[str, Any]
@@ -59,11 +59,11 @@ def accuracy(summary: Summary) -> Part:
 
 
 def _rivals(summary: Summary, difference: str, colours: Mapping[str, str]) -> Table:
-    """The student against what is cheaper than the debate, or learned without it."""
+    """The student against what needs no debate."""
     marks = {Standing.BETTER: "good", Standing.NO_DIFFERENCE: "warn", Standing.WORSE: "bad"}
     rows = [
         (
-            arm_cell(arm, colours, note=f"{found['name']}, n {found['questions']:,}"),
+            arm_cell(arm, colours, note=f"{_control(arm)}n {found['questions']:,}"),
             cell(found["standing"], mark=marks[found["standing"]]),
             _points(found),
             cell(f"{found['only_student']:,.4g}"),
@@ -73,10 +73,14 @@ def _rivals(summary: Summary, difference: str, colours: Mapping[str, str]) -> Ta
     ]
     columns = ("Rival", "The student is", difference, "Only the student right")
     return Table(
-        title="Is the student better than its cheaper rivals?",
+        title="Is the student better than what needs no debate?",
         columns=(*columns, "Only the rival right"),
         rows=rows,
     )
+
+
+def _control(arm: str) -> str:
+    return "" if arm in NAMES else f"{CONTROL}, "
 
 
 def _points(found: Mapping[str, Any]) -> Cell:

@@ -67,7 +67,7 @@ def _paid_for(
     if engines is None or usd is None:
         return _Paid(usd=None, how="its seconds on an engine were not measured")
     speed = engines.speeds[name]
-    return _Paid(usd=usd, how=f"{speed.tokens_per_s:,.0f} tokens a second, {speed.origin}")
+    return _Paid(usd=usd, how=f"{speed.tokens_per_s:,.0f} tokens/s, {speed.origin}")
 
 
 def _usd_cell(paid: _Paid, debate: _Paid | None) -> Cell:
@@ -98,7 +98,8 @@ def _told(prices: TokenPrices | None, engines: EngineTime | None) -> str:
         return f"{told}, but no seconds of engines were measured, so no money is shown."
     return (
         f"{told}; an engine has {engines.gpus_per_engine} and is always busy. Dollars are its time"
-        " for the output tokens, at the speed that stands beside them."
+        " for the output tokens, at the speed beside them; the debate's stands in for one that was"
+        " not measured."
     )
 
 
