@@ -72,6 +72,7 @@ def overrides(server: Server) -> list[str]:
         f"debate.team=[{{}}, {{model: big, endpoint: '{server.url}'}}, {{}}]",
         "debate.stop=fixed",
         f"engine.endpoint_concurrency={AT_ONCE}",
+        "engine.retries=0",
     ]
 
 
@@ -108,7 +109,6 @@ def test_an_endpoint_that_hangs_ends_the_run_as_failures_do(
         *overrides(server),
         "engine.timeout_s=0.5",
         "engine.endpoint_retries=0",
-        "engine.retries=0",
     )
     with pytest.raises(Exception, match="debates failed") as caught:
         hold(config)
