@@ -46,8 +46,8 @@ class EngineConfig(Section):
     retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 1
     """Further attempts at a completion that failed."""
     endpoint_retries: Annotated[int, Field(ge=0, json_schema_extra=OPERATIONAL)] = 5
-    """Further attempts at an endpoint that says 429 or 5xx or is silent for `timeout_s`, with growing
-    pauses; all of them again in each of the `retries`."""
+    """Further attempts at an endpoint that says 429 or 5xx, or nothing for `timeout_s`, with
+    growing pauses; all of them again in each of the `retries`."""
     endpoint_concurrency: Annotated[int, Field(ge=1, le=1000, json_schema_extra=OPERATIONAL)] = 32
     """Requests an actor has open at one endpoint."""
     endpoint_logprobs: bool = False
