@@ -258,16 +258,18 @@ def test_gates_that_are_off_and_gates_of_another_config_are_shown(tmp_path: Path
 
 def test_rivals_are_a_table_with_the_level_of_its_intervals(tmp_path: Path) -> None:
     sure = GatesConfig(confidence=0.9)
-    summary = summarize([write(tmp_path, ROWS)], sure, train_traces=1500, seeds=[17])
+    rft = [one | {"arm": "rft"} for one in ROWS if one["arm"] == "single"]
+    stored = [write(tmp_path, [*ROWS, *rft])]
+    summary = summarize(stored, sure, train_traces=1500, seeds=[17], controls=["rft"])
     _, against, rivals = arms.accuracy(summary).tables
     level = "Difference, points, 90% interval"
     assert (against.columns[1], rivals.columns[2]) == (level, level)
     rows = {row_[0].text: row_ for row_ in rivals.rows}
-    assert list(rows) == ["Single answer", "Self-consistency"]
+    assert list(rows) == ["Rft, the RFT control", "Single answer", "Self-consistency"]
     single = rows["Single answer"]
     # the student alone is right on q2 and q3
     assert [one.text for one in single[1:]] == ["no difference shown", "+50.0", "2", "0"]
-    assert (single[0].note, single[1].mark) == ("n 4", "warn")
+    assert (single[1].note, single[1].mark) == ("n 4", "warn")
     assert "90%" in arms.accuracy(summary).foot
     assert "90% interval" in arms.accuracy(summary).charts[1]["caption"]
 

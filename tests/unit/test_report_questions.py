@@ -112,6 +112,12 @@ def test_the_list_and_the_words_of_every_question(tmp_path: Path) -> None:
     assert "messages" not in json.dumps(words)
 
 
+def test_the_list_says_where_it_cuts_a_question(tmp_path: Path) -> None:
+    rows = [row("student", f"q{n}", "r") | {"question": "x" * n} for n in (240, 241)]
+    texts = values(packed_of(tmp_path, rows).index)["texts"]
+    assert set(texts) == {"x" * 240, "x" * 239 + "…"}
+
+
 def test_second_turns_and_changed_questions_belong_to_their_question(tmp_path: Path) -> None:
     rows = [
         row("student", "q", "r"),

@@ -17,6 +17,7 @@ from agentark_ray.evaluate.report.parts import (
     share_cell,
 )
 from agentark_ray.evaluate.rivals import CONTROL, NAMES, Standing
+from agentark_ray.evaluate.views import label
 from agentark_ray.page.form import number
 
 Summary = Mapping[str, Any]
@@ -63,8 +64,12 @@ def _rivals(summary: Summary, difference: str, colours: Mapping[str, str]) -> Ta
     marks = {Standing.BETTER: "good", Standing.NO_DIFFERENCE: "warn", Standing.WORSE: "bad"}
     rows = [
         (
-            arm_cell(arm, colours, note=f"{_control(arm)}n {found['questions']:,}"),
-            cell(found["standing"], mark=marks[found["standing"]]),
+            cell(f"{label(arm)}{_control(arm)}", colour=colours[arm]),
+            cell(
+                found["standing"],
+                mark=marks[found["standing"]],
+                note=f"n {found['questions']:,}",
+            ),
             _points(found),
             cell(f"{found['only_student']:,.4g}"),
             cell(f"{found['only_rival']:,.4g}"),
@@ -80,7 +85,7 @@ def _rivals(summary: Summary, difference: str, colours: Mapping[str, str]) -> Ta
 
 
 def _control(arm: str) -> str:
-    return "" if arm in NAMES else f"{CONTROL}, "
+    return "" if arm in NAMES else f", {CONTROL}"
 
 
 def _points(found: Mapping[str, Any]) -> Cell:

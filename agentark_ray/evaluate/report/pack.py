@@ -236,12 +236,16 @@ def _head(rows: Sequence[Json]) -> Json:
     """What the list says of a question: its beginning, and each column's first answer."""
     first = {row["at"]: row for row in reversed(rows) if row["kind"] == "main"}
     return {
-        "text": rows[0]["question"][:PREVIEW],
+        "text": _beginning(rows[0]["question"]),
         "gold": rows[0]["gold"][:ANSWER],
         "answers": {at: (row["answer"] or "")[:ANSWER] for at, row in first.items()},
         "tokens": {at: row["tokens"] for at, row in first.items()},
         "flipped": sorted({row["at"] for row in rows if _flips(row, first)}),
     }
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= PREVIEW else f"{text[: PREVIEW - 1]}…"
 
 
 def _flips(row: Json, first: Mapping[int, Json]) -> bool:
