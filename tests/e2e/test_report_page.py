@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from agentark_ray.report_source import Asked
 from agentark_ray.reporting import Format, Output, write_reports
 from benchmarks.report import LIMIT_MB, LIMIT_MS, chromium, open_ms, synthetic_run
+from tests.e2e import pdf
 from tests.unit.reports import render
 from tests.unit.transcripts import ROWS, failed, row, turn
 
@@ -176,6 +177,65 @@ def test_two_runs_are_compared_in_one_page(browser: Browser, written: Path, tmp_
     assert seen.shown() == QUESTIONS + 10
     assert f"{QUESTIONS} questions in common" in seen.text("#paired")
     seen.page.evaluate("drawAll()")
+    assert seen.errors == []
+
+
+MARGIN: Any = dict.fromkeys(("top", "right", "bottom", "left"), "12mm")
+PAPER = {"width": 703, "height": 1032}  # A4 less MARGIN, in CSS pixels
+LONG = """for (const text of document.querySelectorAll(".question > p:first-child, .text, .said"))
+  text.textContent += " and so on".repeat(1000);"""
+CAN_DRAW = """new Promise(ready => {
+  const look = () => window.Plotly ? ready() : setTimeout(look, 50);
+  look();
+})"""
+CUT_OFF = """() => [...document.body.querySelectorAll("*:not(svg, svg *)")].filter(one => {
+  const style = getComputedStyle(one), box = one.getBoundingClientRect();
+  return (style.overflowY !== "visible" && one.scrollHeight > one.clientHeight + 1)
+    || (style.overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1)
+    || (box.height > 0 && box.right > innerWidth + 1);
+}).map(one => `${one.tagName} ${one.className}`)"""
+OVERLAP = """() => [...document.querySelectorAll(".plot")].filter(plot =>
+  plot.querySelector(".main-svg").getBoundingClientRect().height > plot.clientHeight + 1).length"""
+CONTROLS = """() => [...document.querySelectorAll("button, input, select, nav a")]
+  .filter(one => one.checkVisibility()).map(one => one.className)"""
+
+
+def test_nothing_is_cut_off_in_print_and_controls_are_hidden(
+    browser: Browser, written: Path
+) -> None:
+    seen = Seen(browser, written / "report.html", PAPER)
+    seen.page.locator(".question-head").first.click()
+    seen.page.locator(".answer-box").first.wait_for()
+    seen.page.evaluate(LONG)
+    seen.page.evaluate(CAN_DRAW)
+    seen.page.emulate_media(media="print")
+    seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    plots = seen.page.locator(".plot")
+    for at in range(plots.count()):
+        plots.nth(at).locator(".main-svg").first.wait_for(state="visible")
+    assert seen.page.evaluate(CUT_OFF) == []
+    assert seen.page.evaluate(OVERLAP) == 0
+    assert set(seen.page.evaluate(CONTROLS)) == {"question-head"}  # the questions themselves
+    assert seen.page.locator("h1.decision").is_visible()
+    assert seen.page.locator("#gates table").is_visible()
+    assert seen.errors == []
+
+
+def test_the_pdf_has_decision_gates_and_charts(browser: Browser, written: Path) -> None:
+    seen = Seen(browser, written / "report.html")
+    seen.page.evaluate(CAN_DRAW)
+    seen.page.click("[data-fold='']")  # what is folded is printed, too
+    made = seen.page.pdf(format="A4", margin=MARGIN)
+    assert pdf.pages(made) > 3
+    told = pdf.text(made)
+    decision = seen.text("h1.decision .badge")
+    for words in (
+        *(decision, "Next step", "Accuracy against the debate", "Training debates"),
+        *("asked of the student:", "less the debate", "p95 asked:"),  # of charts alone
+        *("Debates, turn by turn", "Config"),
+    ):
+        assert words.replace(" ", "") in told, words
+    assert "unfoldall" not in told
     assert seen.errors == []
 
 

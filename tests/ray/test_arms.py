@@ -168,3 +168,16 @@ def test_arms_of_all_kinds_answer_once(tmp_path: Path, gsm8k_file: Any, server: 
     assert dataset.dataset(run.folder.inner("eval/transcripts/big")).files == files
     assert len(server.asked) == before
     assert run.folder.read_json(*SUMMARY)["arms"] == summary["arms"]
+
+    answer(with_gates(more, accuracy_ratio=0.5))  # decides anew, and answers nothing
+    decided = run.folder.read_json(*SUMMARY)
+    assert (len(server.asked), counts(run.folder, "base")) == (before, base)
+    assert decided["arms"] == summary["arms"]
+    assert decided["gates"][0]["threshold"] == decided["gate_settings"]["accuracy_ratio"] == 0.5
+    assert "`gates.accuracy_ratio: 0.95 -> 0.5`" in decided["warnings"][0]
+
+
+def with_gates(run: Run, **gates: Any) -> Run:
+    """The run, decided otherwise."""
+    changed = run.config.gates.model_copy(update=gates)
+    return Run(run.config.model_copy(update={"gates": changed}), run.console)
