@@ -31,6 +31,23 @@ def gsm8k_file(tmp_path: Path) -> Callable[[int], Path]:
     return write
 
 
+@pytest.fixture
+def tell_lost(
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[[float, float], None]:
+    """Prints and records what a failure cost: a job's seconds with it less those without."""
+
+    def tell(seconds: float, undisturbed: float) -> None:
+        lost = round(seconds - undisturbed, 1)
+        record_property("lost_s", lost)
+        with capsys.disabled():
+            print(f"\n{request.node.name}: time lost: {lost} s (undisturbed {undisturbed:.1f} s)")
+
+    return tell
+
+
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
     """A real local Ray instance."""

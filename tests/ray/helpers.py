@@ -47,6 +47,13 @@ def hold(config: Config, plans: Sequence[Plan] = (Plan(arm="debate"),)) -> tuple
     return folder, total
 
 
+def timed(config: Config, plans: Sequence[Plan] = (Plan(arm="debate"),)) -> tuple[int, float]:
+    """Hold the debates; the number of requests, and the seconds that took."""
+    started = time.monotonic()
+    _, total = hold(config, plans)
+    return total, time.monotonic() - started
+
+
 def assert_whole(config: Config, total: int) -> None:
     """Every request has its row, once; verify_traces has dropped what a dying task left."""
     folder = RunFolder(config.output)

@@ -21,7 +21,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from agentark_ray.config import Config, parse_config
+from agentark_ray.config import parse_config
 from agentark_ray.lost_nodes import root_cause
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.traces import progress
@@ -34,6 +34,7 @@ from tests.ray.helpers import (
     config_for,
     files,
     hold,
+    timed,
     values_for,
     wait_until,
     when_running,
@@ -68,35 +69,20 @@ def ask(folder: Path, poison: str = "", poisoned: Sequence[int] = POISONED) -> P
     return path
 
 
-def timed(config: Config) -> tuple[RunFolder, int, float]:
-    """Hold the debates; also the seconds that took."""
-    started = time.monotonic()
-    folder, total = hold(config)
-    return folder, total, time.monotonic() - started
-
-
 @pytest.fixture(scope="module")
 def quiet_s(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds of the job when nothing fails, on a Ray that has held debates before."""
     cold = tmp_path_factory.mktemp("cold")
     hold(config_for(cold, ask(cold), "tasks.train_questions=8"))
     place = tmp_path_factory.mktemp("quiet")
-    _, _, seconds = timed(config_for(place, ask(place), SLOWLY))
+    _, seconds = timed(config_for(place, ask(place), SLOWLY))
     return seconds
 
 
 @pytest.fixture
-def tell_loss(
-    quiet_s: float, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Callable[[float], None]:
-    """Prints and records what a failure cost, given the disturbed job's seconds."""
-
-    def tell(seconds: float) -> None:
-        lost = round(seconds - quiet_s, 1)
-        record_property("lost_s", lost)
-        print(f"\n{request.node.name}: {lost} s lost; undisturbed {quiet_s:.1f} s")
-
-    return tell
+def tell_loss(quiet_s: float, tell_lost: Callable[[float, float], None]) -> Callable[[float], None]:
+    """Tells what a failure cost, given the disturbed job's seconds."""
+    return lambda seconds: tell_lost(seconds, quiet_s)
 
 
 def test_an_actor_is_killed(tmp_path: Path, tell_loss: Callable[[float], None]) -> None:
@@ -109,7 +95,7 @@ def test_an_actor_is_killed(tmp_path: Path, tell_loss: Callable[[float], None]) 
         killed.append(actor.pid)
 
     with when_running(config, kill):
-        _, total, seconds = timed(config)
+        total, seconds = timed(config)
     assert len(killed) == 1
     assert_whole(config, total)
     tell_loss(seconds)
@@ -120,7 +106,8 @@ def test_the_engine_dies_once(tmp_path: Path, tell_loss: Callable[[float], None]
     config = config_for(
         tmp_path, ask(tmp_path, f"POISON:{once}"), SLOWLY, "engine.scripted_fault=exit"
     )
-    folder, total, seconds = timed(config)
+    total, seconds = timed(config)
+    folder = RunFolder(config.output)
     assert once.exists()
     assert_whole(config, total)
     assert verify_traces(folder, config, "traces", total)["failed"] == 0
@@ -138,7 +125,8 @@ def test_the_engine_hangs_once(tmp_path: Path, tell_loss: Callable[[float], None
         "engine.scripted_fault=hang",
         "engine.timeout_s=3",
     )
-    folder, total, seconds = timed(config)
+    total, seconds = timed(config)
+    folder = RunFolder(config.output)
     assert once.exists()
     assert_whole(config, total)
     assert verify_traces(folder, config, "traces", total)["failed"] == 0
@@ -147,7 +135,8 @@ def test_the_engine_hangs_once(tmp_path: Path, tell_loss: Callable[[float], None
 
 def test_poison_questions_fail_alone(tmp_path: Path, tell_loss: Callable[[float], None]) -> None:
     config = config_for(tmp_path, ask(tmp_path, "POISON"), SLOWLY, "engine.scripted_fault=raise")
-    folder, total, seconds = timed(config)
+    total, seconds = timed(config)
+    folder = RunFolder(config.output)
     assert_whole(config, total)
     rows = trace_dataset(folder, "traces").to_table(["question", "status", "error_type"])
     poisoned = pc.match_substring(rows["question"], "POISON")  # pyright: ignore
@@ -189,7 +178,8 @@ def test_a_question_that_kills_its_engine_each_time_fails_alone(
         "engine.actors=2",
         "engine.max_engine_deaths=3",
     )
-    folder, total, seconds = timed(config)
+    total, seconds = timed(config)
+    folder = RunFolder(config.output)
     assert_whole(config, total)
     rows = trace_dataset(folder, "traces").to_table(
         columns=["question", "status", "error_type", "error_message"]
@@ -245,7 +235,7 @@ def test_the_storage_is_gone_for_a_while(
         disk("rw")
 
     with when_running(config, outage):
-        _, total, seconds = timed(config)
+        total, seconds = timed(config)
     assert_whole(config, total)
     tell_loss(seconds)
 
@@ -297,25 +287,33 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+def job_s(address: str, values: list[str]) -> float:
+    """Seconds of the job as a process of its own."""
+    started = time.monotonic()
+    with driver(address, values) as process:
+        assert process.wait(timeout=150) == 0
+    return time.monotonic() - started
+
+
 @pytest.mark.slow
 def test_a_node_is_killed(
-    tmp_path: Path, cluster: Cluster, record_property: Callable[[str, object], None]
+    tmp_path: Path, cluster: Cluster, tell_lost: Callable[[float, float], None]
 ) -> None:
-    values = values_for(tmp_path, ask(tmp_path), SLOWLY, "engine.actors=2")
+    address, questions = str(cluster.address), ask(tmp_path)
+    values = values_for(tmp_path, questions, SLOWLY, "engine.actors=2")
     config = parse_config({}, values, "test")
+    job_s(address, [*values, f"output={tmp_path}/cold", "tasks.train_questions=8"])
+    undisturbed = job_s(address, [*values, f"output={tmp_path}/quiet"])
     raylets = [node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes]
-    with driver(str(cluster.address), values) as process:
+    started = time.monotonic()
+    with driver(address, values) as process:
         wait_until(lambda: files(config) >= 3 or process.poll() is not None)
         assert process.poll() is None, "the job ended before a node could be killed"
         victim = next(raylet for raylet in raylets if actors(raylet))
-        lost = [psutil.Process(victim), *psutil.Process(victim).children(recursive=True)]
-        for member in lost:
+        for member in [*psutil.Process(victim).children(recursive=True), psutil.Process(victim)]:
             member.kill()
-        killed_at = time.monotonic()
         assert process.wait(timeout=150) == 0
-        took = round(time.monotonic() - killed_at, 1)
+    tell_lost(time.monotonic() - started, undisturbed)
     assert_whole(
         config, trace_dataset(RunFolder(config.output), "requests/train.parquet").count_rows()
     )
-    record_property("rest_s", took)
-    print(f"\n{len(lost)} processes of a node killed; the rest took {took} s")

@@ -243,7 +243,9 @@ with ray_session():
 @pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_a_killed_driver_loses_no_finished_block(
-    tmp_path: Path, gsm8k_file: Callable[[int], Path]
+    tmp_path: Path,
+    gsm8k_file: Callable[[int], Path],
+    tell_lost: Callable[[float, float], None],
 ) -> None:
     values = [
         f"output={tmp_path}/run",
@@ -254,9 +256,18 @@ def test_a_killed_driver_loses_no_finished_block(
         "engine.rows_per_block=4",
         "engine.in_flight=8",
     ]
-    command = [sys.executable, "-c", KILLED, *values]
+    command, root = [sys.executable, "-c", KILLED, *values], Path(__file__).parents[2]
+
+    def done(*more: str) -> float:
+        """Seconds of the job, run to its end."""
+        started = time.monotonic()
+        subprocess.run([*command, *more], cwd=root, check=True, timeout=200)
+        return time.monotonic() - started
+
+    undisturbed = done(f"output={tmp_path}/quiet")
     traces = tmp_path / "run" / "traces"
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=root, start_new_session=True)
     deadline = time.monotonic() + 200
     while len(list(traces.glob("*.parquet"))) < 4:
         assert process.poll() is None, "the job ended before it could be killed"
@@ -264,9 +275,12 @@ def test_a_killed_driver_loses_no_finished_block(
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    seconds = time.monotonic() - started
     config = parse_config({}, values, "test")
-    kept = trace_dataset(RunFolder(config.output), "traces").count_rows()
-    folder, total = hold(config)
+    folder = RunFolder(config.output)
+    kept = trace_dataset(folder, "traces").count_rows()
+    tell_lost(seconds + done(), undisturbed)
+    total = trace_dataset(folder, "requests/train.parquet").count_rows()
     assert 16 <= kept < total
     assert verify_traces(folder, config, "traces", total)["rows"] == total
 
