@@ -13,9 +13,11 @@ from transformers import AutoTokenizer
 from agentark_ray.debate.run import run_debate
 from agentark_ray.distill.packing import pack
 from agentark_ray.distill.tokens import Example
+from agentark_ray.evaluation import plans_for
 from agentark_ray.grading.numeric import NUMERIC
 from agentark_ray.tiny.path import tiny_model_path
 from agentark_ray.types import Completion, FinishReason, Message, Question, Sampling
+from benchmarks import evaluation
 from benchmarks.adaptive import Outcome, against, replay, rules
 from benchmarks.common import debate_protocol, finish, gather_at_most, token_sums
 from benchmarks.job import Sample, slope, steady
@@ -23,6 +25,8 @@ from benchmarks.overhead import ideal_rate
 from benchmarks.paper import batch_loop, gain_shares, no_barrier
 from benchmarks.sft import over, same_losses
 from benchmarks.sft_data import fill, published, rate, real_tokens
+from tests.unit.run_folders import run_of
+from tests.unit.transcripts import row, write
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=9)
 
@@ -208,6 +212,44 @@ def test_every_part_has_options_and_quick_sizes() -> None:
         args = parser().parse_args([name, "--quick"])
         assert isinstance(args, argparse.Namespace)
         assert set(part.QUICK) < set(vars(args))
+
+
+def test_an_evaluation_is_compared_with_what_is_allowed_and_with_bare_vllm() -> None:
+    # 1,000 questions in 300 of 360 s; 600,000 tokens in them are 2,000 a second
+    found = evaluation.ratios(300.0, 1_000, 600_000, 2_500.0)
+    assert found == {"evaluation": pytest.approx(1.2), "output_tokens_per_s": pytest.approx(0.8)}
+    assert evaluation.ratios(300.0, 500, 600_000, None) == {"evaluation": pytest.approx(0.6)}
+    assert (evaluation.parse([]).questions, evaluation.parse(["--quick"]).questions) == (1_000, 20)
+
+
+def test_an_evaluation_has_five_arms_and_nothing_else(tmp_path: Path) -> None:
+    source = run_of(tmp_path)
+    write(tmp_path / "run" / "traces", [row("debate", "q1", "rrw", "rrr")])
+    config = evaluation.evaluation_config(source, f"{tmp_path}/new", 40, 0)
+    assert (config.output, config.tasks.eval_questions) == (f"{tmp_path}/new", 40)
+    # a debate of six turns costs as much as six answers
+    assert config.evaluate.self_consistency_samples == 6
+    plans = plans_for(
+        (*config.evaluate.base_arms, *config.evaluate.student_arms("student")), config.evaluate, ()
+    )
+    asked = {plan.arm: plan.limit for plan in plans if plan.kind == "main"}
+    assert {arm for arm, limit in asked.items() if limit is None} == {
+        *evaluation.ARMS,
+        *("single_check", "student_check"),
+    }
+    assert set(asked.values()) == {None, 0}
+    assert {plan.kind for plan in plans} == {"main"}
+
+
+def test_the_prompts_of_an_evaluation_are_those_of_its_transcripts(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    write(
+        tmp_path / "run/eval/transcripts/base",
+        [row("single", "q1", "r"), row("debate", "q1", "rw")],
+    )
+    prompts, tokens = evaluation.asked_of(folder, "base")
+    assert (len(prompts), tokens) == (3, 30)
+    assert prompts[0] == [{"role": "user", "content": "long prompt"}]
 
 
 def test_training_counts_tokens_without_padding() -> None:
