@@ -93,7 +93,8 @@ EVALUATE_HELP = """Let all arms and all students of a run folder answer the held
 
 What was answered before is not answered again. The gates, and so the decision, are those of the
 run's own student, or of --student. Writes eval/summary.json, report.html and the model cards.
-evaluate.* may differ from the run's config: more arms, more samples, changed questions.
+evaluate.* may differ from the run's config: more arms, more samples, changed questions. So may
+gates.*: the decision is made anew from the same answers, and says which gates are not the run's.
 
 Examples:
 
@@ -104,6 +105,8 @@ Examples:
   agentark evaluate runs/demo --regrade
 
   agentark evaluate runs/demo evaluate.samples=3
+
+  agentark evaluate runs/demo gates.p95_ms=500
 
   agentark evaluate runs/demo \
 'evaluate.endpoints.big={endpoint: "http://host:8000/v1", model: Qwen/Qwen3-32B, api_key_env: KEY}'
