@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from pyarrow import dataset
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from agentark_ray.engine.vllm import render
+from agentark_ray.config import Config
+from agentark_ray.debate.layouts import LAYOUTS
+from agentark_ray.debate.protocol import arm_protocol
+from agentark_ray.engine.vllm import WARM_UP, render
 from agentark_ray.evaluate_config import ARMS, GREEDY
+from agentark_ray.models import template_hash
+from agentark_ray.run_folder import RunFolder
+from agentark_ray.students import run_config
+from agentark_ray.tasks.registry import TASKS
 from agentark_ray.tiny.path import tiny_model_path
+from agentark_ray.types import Message
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("questions", "generate", "distill", "evaluate", "report")
@@ -30,15 +39,92 @@ def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "agentark_ray.cli", "run", *args]
 
 
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=1500)
+def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*args),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return done
 
 
 def rows(folder: Path, *columns: str) -> list[dict[str, Any]]:
     source = dataset.dataset(folder, format="parquet")
-    return source.to_table(columns=list(columns)).to_pylist()
+    return source.to_table(columns=list(columns) or None).to_pylist()
+
+
+# Every process of a job loads it, and writes down the prompts that vLLM says it has answered.
+LISTENER = """
+import json, os
+from agentark_ray.engine.vllm import VllmEngine
+
+final = VllmEngine.final
+
+async def heard(self, *args, **params):
+    output = await final(self, *args, **params)
+    with open(os.path.join(os.environ["HEARD"], str(os.getpid())), "a") as file:
+        file.write(json.dumps(list(output.prompt_token_ids)) + "\\n")
+    return output
+
+VllmEngine.final = heard
+"""
+
+
+def listen(folder: Path) -> dict[str, str]:
+    """The environment of a job whose prompts are to be written down in a folder."""
+    (folder / "heard").mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(LISTENER)
+    return {"PYTHONPATH": f"{folder}:{ROOT}", "HEARD": str(folder / "heard")}
+
+
+def heard(folder: Path) -> Counter[tuple[int, ...]]:
+    """The prompts that were written down, as token ids."""
+    lines = (line for file in (folder / "heard").iterdir() for line in file.open())
+    return Counter(tuple(json.loads(line)) for line in lines)
+
+
+def rebuilt(config: Config, row: Mapping[str, Any]) -> Iterator[list[Message]]:
+    """The prompts of a debate in rounds from its question, the config and what was said before."""
+    protocol: Any = arm_protocol(config, row["arm"])
+    said = {(turn["round"], turn["agent"]): turn["text"] for turn in row["turns"]}
+    for turn in row["turns"]:
+        before = [[said[r, a] for a in range(protocol.agents)] for r in range(turn["round"])]
+        yield LAYOUTS[protocol.layout](
+            row["question"],
+            TASKS[row["task"]].grader.instruction,
+            before,
+            turn["agent"],
+            protocol.speakers[turn["agent"]].persona,
+        )
+
+
+def assert_prompts_are_known(folder: Path, prompts: Counter[tuple[int, ...]]) -> None:
+    """Rows and manifest are enough to rebuild what engines got, message by message and id by id."""
+    config = run_config(RunFolder(str(folder)))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    model = manifest["model"]
+    assert manifest["stages"]["generate"]["chat_templates"] == {model: template_hash(model)}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def ids(messages: Sequence[Message]) -> tuple[int, ...]:
+        return tuple(render(tokenizer, messages, config.engine.chat_template_kwargs))
+
+    known: Counter[tuple[int, ...]] = Counter()
+    for row in rows(folder / "traces"):
+        for turn, messages in zip(row["turns"], rebuilt(config, row), strict=True):
+            assert turn["messages"] == messages
+            assert len(ids(messages)) == turn["prompt_tokens"]
+            known[ids(messages)] += 1
+    for place in (folder / "eval" / "transcripts").iterdir():
+        for row in rows(place, "turns"):
+            known.update(ids(turn["messages"]) for turn in row["turns"])
+    warmed_up = prompts.pop(ids(WARM_UP))
+    assert warmed_up >= 3  # of generation, of base and of student
+    assert prompts - known == known - prompts == Counter()
 
 
 @pytest.mark.timeout(1800)
@@ -53,9 +139,10 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
         "evaluate.robustness.questions=3",
         "train.epochs=1",
         "train.batch_size=4",
+        "debate.team=[{}, {persona: 'You check every step.'}]",
         "--json",
     ]
-    summary = json.loads(run(*args).stdout)
+    summary = json.loads(run(*args, **listen(tmp_path / "listener")).stdout)
     folder = tmp_path / "run"
     assert tuple(json.loads((folder / "manifest.json").read_text())["stages"]) == STAGES
 
@@ -64,10 +151,7 @@ def test_the_main_job_on_real_engines(tmp_path: Path) -> None:
     assert {t["status"] for t in traces} == {"ok"}
     assert all(len(t["turns"]) == 5 * len(t["votes"]) for t in traces)
     assert any(turn["cached_tokens"] for t in traces for turn in t["turns"])
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model_path())
-    for trace in traces:  # a row is enough to rebuild every prompt
-        for turn in trace["turns"]:
-            assert len(render(tokenizer, turn["messages"], {})) == turn["prompt_tokens"]
+    assert_prompts_are_known(folder, heard(tmp_path / "listener"))
 
     assert tuple(summary["arms"]) == ARMS
     for name, arm in summary["arms"].items():
