@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,8 +20,9 @@ QUESTIONS = 160
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def begin(output: Path) -> subprocess.Popen[str]:
-    """Debates of the tiny model, in blocks of eight."""
+@contextmanager
+def generation(output: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command that holds debates of the tiny model, in blocks of eight; killed at the end."""
     values = [
         f"output={output}",
         f"tasks.train_questions={QUESTIONS}",
@@ -29,13 +31,18 @@ def begin(output: Path) -> subprocess.Popen[str]:
         "engine.rows_per_block=8",
     ]
     command = [sys.executable, "-m", "agentark_ray.cli", "traces", "generate"]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "jobs/configs/demo.yaml", *values],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -45,33 +52,41 @@ def end(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def engine_of(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
-    """The debate actor of a command, and vLLM's process, in which the model runs."""
-    (actor,) = actors(process.pid)
+def from_third_block(
+    output: Path, act: Callable[[int], None] = lambda pid: None
+) -> tuple[str, float]:
+    """What a generation said, and its seconds after three blocks are on disk, where `act` is done.
+
+    How long it takes to start the first engine does not count.
+    """
+    deadline = time.monotonic() + 200
+    with generation(output) as process:
+        while len(list(output.glob("traces/*.parquet"))) < 3:
+            assert process.poll() is None, end(process)
+            assert time.monotonic() < deadline, "no traces in 200 s"
+            time.sleep(0.05)
+        started = time.monotonic()
+        act(process.pid)
+        said = end(process)
+    return said, time.monotonic() - started
+
+
+def kill_engine(command: int) -> None:
+    """Kill vLLM's process, in which the model runs; its actor follows."""
+    (actor,) = actors(command)
     (engine,) = children("VLLM::EngineCore", actor.pid)
-    return actor, engine
+    engine.kill()
+    _, lives = psutil.wait_procs([actor], timeout=60)
+    assert not lives, "an actor goes on without its engine"
 
 
 def test_the_process_of_vllm_is_killed(
     tmp_path: Path, tell_lost: Callable[[float, float], None]
 ) -> None:
-    started = time.monotonic()
-    end(begin(tmp_path / "quiet"))
-    undisturbed = time.monotonic() - started
-
-    folder = tmp_path / "run"
-    started = time.monotonic()
-    with begin(folder) as process:
-        while len(list(folder.glob("traces/*.parquet"))) < 3:
-            assert process.poll() is None, end(process)
-            assert time.monotonic() - started < 200, "no traces in 200 s"
-            time.sleep(0.05)
-        actor, engine = engine_of(process)
-        engine.kill()
-        psutil.wait_procs([actor], timeout=60)
-        assert not actor.is_running(), "it cannot go on without its engine"
-        said = end(process)
-    tell_lost(time.monotonic() - started, undisturbed)
+    quiet, folder = tmp_path / "quiet", tmp_path / "run"
+    _, undisturbed = from_third_block(quiet)
+    said, seconds = from_third_block(folder, kill_engine)
+    tell_lost(seconds, undisturbed)
 
     again = re.search(r"debates: (\d+) held again after a loss", said)
     assert again and 0 < int(again[1]) < QUESTIONS / 2
