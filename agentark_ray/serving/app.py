@@ -32,7 +32,7 @@ def build(args: Mapping[str, Any]) -> Application:
     settings = parse_serve_config(values, "args")
     found = load_keys(settings.keys) if keys is None else [ApiKey.model_validate(k) for k in keys]
     place = listening() if ray.is_initialized() else None
-    for host in {settings.host, place[0] if place else settings.host}:
+    for host in {settings.host, (place.host if place else None) or settings.host}:
         check_closed(found, settings.keys, host)
     return application(settings, read_parts(settings), found)
 

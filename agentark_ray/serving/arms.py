@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.llm import openai_api_models as wire
@@ -87,7 +87,7 @@ class Reply:
 
 
 def as_refused(error: BaseException) -> Refused | None:
-    """What an exception of a deployment is to the user; None if it is a bug."""
+    """What an exception of a deployment is to the user; None if it is a bug of who asked it."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, Refused):
         return cause
@@ -99,6 +99,9 @@ def as_refused(error: BaseException) -> Refused | None:
         return Refused(503, "an engine is not available; ask again", retry_after_s=RETRY_S)
     if isinstance(cause, TimeoutError):
         return Refused(504, "no answer in time")
+    if isinstance(error, RayError):
+        LOGGER.error("a deployment raised what it should not", exc_info=error)
+        return Refused(500, "internal error")
     return None
 
 
@@ -121,7 +124,7 @@ class Arm(ABC):
         for attempt in range(1 + self._limits.retries):
             reply.begin(self.name)
             try:
-                async with asyncio.timeout(self._left_s(reply)):
+                async with asyncio.timeout(self.left_s(reply)):
                     await self._begin(reply, request, request_id)
                 return
             except LOST as error:
@@ -136,7 +139,8 @@ class Arm(ABC):
                 raise refused from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _left_s(self, reply: Reply) -> float:
+    def left_s(self, reply: Reply) -> float:
+        """Seconds until the request's deadline."""
         return self._limits.timeout_s - (time.perf_counter() - reply.started_s)
 
     @abstractmethod
@@ -148,7 +152,7 @@ class Arm(ABC):
     ) -> AsyncIterator[str]:
         """A stream that always ends with [DONE], also after an error in the middle."""
         try:
-            async with asyncio.timeout(self._left_s(reply)):
+            async with asyncio.timeout(self.left_s(reply)):
                 async for piece in pieces():
                     yield piece
         except Exception as error:

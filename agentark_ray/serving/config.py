@@ -118,6 +118,9 @@ class LimitsConfig(Section):
     """Output tokens of one answer that may be asked for."""
     timeout_s: Annotated[float, Field(gt=0)] = 300.0
     """Until an answer is complete; a replica that is stopped has as long to finish its answers."""
+    patience_s: Annotated[float, Field(gt=0)] = 60.0
+    """For an arm while another one could answer, and for the hybrid's student: until the answer, of
+    a stream until its first piece. Never more than an even part of the time that is left."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """Further attempts at a request whose replica died before anything was sent."""
     stream_tokens: Annotated[int, Field(ge=1)] = 8

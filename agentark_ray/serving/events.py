@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agentark_ray.types import SOLVERS, Debate, Turn, Vote
+from agentark_ray.types import SOLVERS, Debate, Role, Turn, Vote
 
+TOLD_BY = (*SOLVERS, Role.AGGREGATOR)  # whose words may be the answer's
 ID_PREFIX = "chatcmpl-"  # of request ids; vLLM adds it to what it is given
 DONE = "data: [DONE]\n\n"
 
@@ -81,7 +82,8 @@ class Answered:
     rounds: int = 0  # of the debate
     stop_reason: str | None = None
     confidence: float | None = None  # of the student, if it was asked
-    trace: Sequence[Mapping[str, Any]] | None = None  # the debate's turns, if asked for
+    trace: Sequence[Mapping[str, Any]] | None = None  # all turns, if asked for
+    votes: Sequence[Mapping[str, Any]] | None = None  # the debate's, with the trace
     event: str = "answer"
 
     def extension(self) -> dict[str, Any]:
@@ -108,6 +110,19 @@ def said(turn: Turn, trace: bool) -> Said:
     )
 
 
+def traced(turn: Turn) -> dict[str, Any]:
+    """A turn in a trace: with what the engine was given, and what it tells of the completion."""
+    completion = turn.completion
+    return {
+        **asdict(said(turn, True)),
+        "messages": list(turn.messages),
+        "prompt_tokens": completion.prompt_tokens,
+        "cached_tokens": completion.cached_tokens,
+        "finish_reason": completion.finish_reason,
+        "mean_logprob": completion.mean_logprob,
+    }
+
+
 def voted(vote: Vote) -> Voted:
     """The event of a count."""
     return Voted(round=vote.round, answer=vote.answer, count=vote.count, agents=vote.agents)
@@ -125,30 +140,34 @@ def answered(debate: Debate, equal: Any, trace: bool) -> Answered:
     """The answer of a finished debate, in the words of the solver who said it best.
 
     That is the likeliest solution (mean log-probability) among those of the latest round that end
-    with the debate's answer; where nobody's does, of the latest round.
+    with the debate's answer, an aggregator's being of the last; where nobody's does, the judge's
+    words if they do, else the likeliest solution of the latest round.
 
     Args:
         debate: it has not failed, so it has turns.
         equal: whether two answers are.
-        trace: give all turns.
+        trace: give all turns and votes.
     """
-    solutions = [turn for turn in debate.turns if turn.role in SOLVERS]
+    solutions = [turn for turn in debate.turns if turn.role in TOLD_BY]
     final = debate.final_answer
-    agree = [
-        turn
-        for turn in solutions
-        if turn.answer is not None and final is not None and equal(turn.answer, final)
-    ]
-    best = max(agree or solutions, key=lambda turn: (turn.round, turn.completion.mean_logprob))
+
+    def agrees(turn: Turn) -> bool:
+        return None not in (turn.answer, final) and equal(turn.answer, final)
+
+    best = max(
+        [*filter(agrees, solutions)] or [*filter(agrees, debate.turns)] or solutions,
+        key=lambda turn: (turn.round, turn.completion.mean_logprob),
+    )
     return Answered(
         text=best.completion.text,
         answer=final,
         path="debate",
         usage=usage(debate),
         finish_reason=best.completion.finish_reason,
-        rounds=1 + max(turn.round for turn in debate.turns),
+        rounds=len(debate.votes),
         stop_reason=debate.stop_reason,
-        trace=[asdict(said(turn, True)) for turn in debate.turns] if trace else None,
+        trace=[traced(turn) for turn in debate.turns] if trace else None,
+        votes=[asdict(voted(vote)) for vote in debate.votes] if trace else None,
     )
 
 

@@ -31,7 +31,8 @@ SECURITY_HEADERS = {
 
 BODY_S = 30.0  # for a body to come
 MAX_DIGITS = 15  # of a length
-UNWATCHED = "x-request-disconnect-disabled"  # tells Serve's proxy not to see when a client leaves
+# What Serve's proxy would obey: not to see when a client leaves, and another deadline, or none.
+PROXYS = ("x-request-disconnect-disabled", "x-request-timeout-seconds")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -88,8 +89,9 @@ class Guard:
             return 400, f"content-length: expected a number, got {length[:20]!r}"
         if len(length) > MAX_DIGITS or int(length) > self._body_bytes:
             return 413, self._too_large()
-        if headers.get(UNWATCHED, "?0") != "?0":
-            return 400, f"{UNWATCHED}: this server does not take it"
+        for name in PROXYS:
+            if set(headers.getlist(name)) - {"?0"}:
+                return 400, f"{name}: this server does not take it"
         scope["state"]["user"] = ANYBODY
         if not self._keys or scope["path"] in OPEN:
             return None

@@ -20,6 +20,7 @@ from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
 
 from agentark_ray.prices import TokenPrices
+from agentark_ray.section import ConfigError
 from agentark_ray.serving.agreement import Shadow, agree, extracted
 from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm, as_refused
 from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig, parse_serve_config
@@ -155,8 +156,12 @@ class Ingress:
 
     async def agreement(self, body: Answers) -> dict[str, Any]:
         """Whether two texts give the same answer, as the task's grader reads them."""
-        answers = await extracted(self._grader, body.texts)
-        return {"answers": answers, "agree": await agree(self._grader, answers)}
+        try:
+            async with asyncio.timeout(self._settings.limits.timeout_s):
+                answers = await extracted(self._grader, body.texts)
+                return {"answers": answers, "agree": await agree(self._grader, answers)}
+        except TimeoutError:
+            raise Refused(504, "no answer in time") from None
 
     async def compare(self) -> Response:
         """The page that asks two arms at once."""
@@ -231,15 +236,16 @@ class Ingress:
         served = tuple(self._settings.models)
         tries = (arm, *fallbacks(rollout, arm, served))
         failed: Refused | None = None
-        for name in tries:
+        for number, name in enumerate(tries, 1):
             try:
-                await self._try(name, name == tries[-1], reply, body, state.request_id)
+                await self._try(name, len(tries) - number, reply, body, state.request_id)
             except Refused as refused:
                 if refused.status < 500 and not (failed and refused.status in UNFIT):
                     raise
                 failed = failed or refused
-                self._ledger.metrics.fell_back(name)
                 continue
+            if name != arm:
+                self._ledger.metrics.fell_back(arm)
             if isinstance(body, ChatRequest) and is_shadowed(rollout, state.request_id, name):
                 assert rollout.shadow is not None
                 self._shadow.follow(body, reply, self._arms[rollout.shadow.arm])
@@ -248,16 +254,22 @@ class Ingress:
         raise failed
 
     async def _try(
-        self, name: str, last: bool, reply: Reply, body: AnyRequest, request_id: str
+        self, name: str, others: int, reply: Reply, body: AnyRequest, request_id: str
     ) -> None:
-        """The last arm is waited for, also while a replica of it starts."""
-        answer = self._arms[name].answer
-        if last:
-            await answer(reply, body, request_id)
+        """The last arm has all the time that is left, also while its replica starts."""
+        arm = self._arms[name]
+        if not others:
+            await arm.answer(reply, body, request_id)
             return
         if WATCH.is_down(name):
             raise Refused(503, f"{name} has no running replica", retry_after_s=RETRY_S)
-        await WATCH.unless_gone(name, answer(reply, body, request_id))
+        patience_s = min(self._settings.limits.patience_s, arm.left_s(reply) / (1 + others))
+        try:
+            async with asyncio.timeout(patience_s):
+                await WATCH.unless_gone(name, arm.answer(reply, body, request_id))
+        except TimeoutError:
+            reply.give_up()  # where it came at the last moment
+            raise Refused(504, f"no answer of {name} within {patience_s:.3g} s") from None
 
 
 def rollout_of(settings: ServeConfig, user_config: Mapping[str, Any]) -> RolloutConfig:
@@ -266,7 +278,9 @@ def rollout_of(settings: ServeConfig, user_config: Mapping[str, Any]) -> Rollout
     Raises:
         ConfigError: it is no rollout, or one to arms that are not served.
     """
-    values = {**settings.model_dump(mode="json"), "rollout": user_config.get("rollout")}
+    if set(user_config) != {"rollout"}:
+        raise ConfigError(f"user_config: got the keys {list(user_config)}, expected rollout alone")
+    values = {**settings.model_dump(mode="json"), **user_config}
     return parse_serve_config(values, "user_config").divided
 
 

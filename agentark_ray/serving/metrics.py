@@ -67,7 +67,7 @@ class ServingMetrics:
             self._handed_over.inc(1)
 
     def fell_back(self, arm: str) -> None:
-        """An arm failed and another one answers."""
+        """The arm that was chosen failed, and another one has answered or begun to."""
         self._fallbacks.inc(1, {"arm": arm})
 
     def shadowed(self, outcome: str) -> None:

@@ -95,7 +95,7 @@ class Extension(_Strict):
     """What only this project's servers know."""
 
     trace: bool = False
-    """Give all turns of a debate with its answer."""
+    """Give all turns of a team with its answer: prompts, texts, figures; and a debate's votes."""
 
 
 class _Sampled(_Strict):

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,10 +14,14 @@ from agentark_ray.serving.keys import check_closed, load_keys
 from agentark_ray.serving.parts import bundles, read_parts
 from agentark_ray.session import need_resources, ray_session, stderr_held_back
 
+if TYPE_CHECKING:
+    from ray.serve.config import HTTPOptions
+
 START_S = 900.0  # until engines are up
 POLL_S = 1.0  # while it starts
 LOOK_S = 5.0  # that it is still there
 CPUS = 12  # logical, of a local instance: every replica takes one
+PROXY_S = 5.0  # that the proxy waits longer than a request may take
 
 
 def run(settings: ServeConfig, console: Console) -> None:
@@ -39,7 +43,7 @@ def run(settings: ServeConfig, console: Console) -> None:
             http_options={
                 "host": settings.host,
                 "port": settings.port,
-                "request_timeout_s": settings.limits.timeout_s + 5,
+                "request_timeout_s": settings.limits.timeout_s + PROXY_S,
             },
         )
         try:
@@ -90,26 +94,35 @@ def deploy_schema(settings: ServeConfig) -> dict[str, Any]:
     }
 
 
-def listening() -> tuple[str, int] | None:
-    """Host and port of the Serve that runs on this Ray; None if none does, or it speaks no HTTP."""
+def listening() -> "HTTPOptions | None":
+    """Where and how the Serve of this Ray listens; None if none runs, or it speaks no HTTP."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None or client.http_config.host is None:
         return None
-    return client.http_config.host, client.http_config.port
+    return client.http_config
 
 
-def check_place(settings: ServeConfig, place: tuple[str, int] | None) -> None:
-    """Refuse another host or port than those where Serve listens already: it keeps them.
+def check_place(settings: ServeConfig, place: "HTTPOptions | None") -> None:
+    """Refuse what a Serve that runs already does not do: it keeps its place and its deadline.
 
     Raises:
-        ConfigError: it says where.
+        ConfigError: it says which.
     """
-    if place not in (None, (settings.host, settings.port)):
+    if place is None:
+        return
+    if (place.host, place.port) != (settings.host, settings.port):
         raise ConfigError(
             f"host={settings.host}, port={settings.port}: Serve runs already and listens at"
-            f" host={place[0]}, port={place[1]}; give these, or end it with `serve shutdown`"
+            f" host={place.host}, port={place.port}; give these, or end it with `serve shutdown`"
+        )
+    most, wanted = place.request_timeout_s, settings.limits.timeout_s + PROXY_S
+    if most and most < wanted:
+        raise ConfigError(
+            f"limits.timeout_s={settings.limits.timeout_s:g}: Serve runs already and its proxy ends"
+            f" requests after request_timeout_s={most:g}, expected {wanted:g} or more; give a"
+            f" shorter one, or end it with `serve shutdown`"
         )
 
 
@@ -177,7 +190,7 @@ def _stay(name: str, console: Console) -> None:
         while name in serve.status().applications:
             time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        console.print("stopping: replicas finish what they hold", highlight=False)
+        console.print("stopping: answers that are not complete end here", highlight=False)
 
 
 def _told(settings: ServeConfig) -> str:

@@ -20,7 +20,16 @@ from agentark_ray.serving.engines import (
     EngineUnavailable,
     Team,
 )
-from agentark_ray.serving.events import Answered, Event, HandedOver, Usage, answered, said, voted
+from agentark_ray.serving.events import (
+    Answered,
+    Event,
+    HandedOver,
+    Usage,
+    answered,
+    said,
+    traced,
+    voted,
+)
 from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.serving.watch import WATCH
 from agentark_ray.tasks.registry import TASKS
@@ -168,6 +177,7 @@ class HybridServer:
         self._team = Team(config, handles, limits)
         self._debate = debate.options(stream=True).answer
         self._threshold = threshold
+        self._patience_s = min(limits.patience_s, limits.timeout_s / 2)
         self._pools = pools
         self._protocol = arm_protocol(config, "single")
         self._grader = TASKS[config.tasks.name].grader
@@ -175,8 +185,8 @@ class HybridServer:
     async def answer(self, asked: Asked) -> AsyncIterator[Event]:
         """The student's answer, or the debate's events after HandedOver.
 
-        A student that fails, or of which no replica is left, hands over too; its tokens count in
-        either case.
+        A student that fails, that takes too long, or of which no replica is left, hands over too;
+        its tokens count where they are known.
 
         Raises:
             Refused: the debate failed, too; or the question is too long for the student, or too
@@ -189,13 +199,10 @@ class HybridServer:
             return
         confidence = mine.confidence if mine else None
         yield HandedOver(confidence=confidence, threshold=self._threshold)
-        spent = mine.usage if mine else Usage()
         response: Any = self._debate.remote(asked)
         try:
             async for event in response:
-                if isinstance(event, Answered):
-                    event = replace(event, usage=event.usage + spent, confidence=confidence)
-                yield event
+                yield _after(mine, event) if mine and isinstance(event, Answered) else event
         except LOST:  # as such, so that whoever asked may ask again
             raise EngineDeadError("the debate's replica was lost") from None
         finally:
@@ -208,10 +215,11 @@ class HybridServer:
         generate = await self._team.generate(protocol.speakers, self._student)
         question = question_of(self._config, asked)
         try:
-            first = await WATCH.unless_gone(
-                "student", run_debate(question, protocol, generate, self._grader)
-            )
-        except Refused:
+            async with asyncio.timeout(self._patience_s):
+                first = await WATCH.unless_gone(
+                    "student", run_debate(question, protocol, generate, self._grader)
+                )
+        except (Refused, TimeoutError):
             return None
         if first.status == DebateStatus.PROMPT_TOO_LONG or first.error_type == OVERLOADED:
             raise failure(first)
@@ -237,5 +245,15 @@ def _student_answer(first: Debate, trace: bool) -> Answered | None:
         ),
         finish_reason=completion.finish_reason,
         confidence=completion.mean_logprob,
-        trace=[] if trace else None,
+        trace=[{**traced(turn), "role": "student"}] if trace else None,
+    )
+
+
+def _after(mine: Answered, answer: Answered) -> Answered:
+    """The debate's answer, with what the student has said and used before."""
+    return replace(
+        answer,
+        usage=answer.usage + mine.usage,
+        confidence=mine.confidence,
+        trace=None if mine.trace is None else [*mine.trace, *(answer.trace or ())],
     )

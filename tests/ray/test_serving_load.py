@@ -96,6 +96,7 @@ def running() -> set[str]:
 
 
 def test_serve_is_not_moved(served: dict[str, Any]) -> None:
-    assert listening() == ("127.0.0.1", PORT)
+    place = listening()
+    assert place and (place.host, place.port) == ("127.0.0.1", PORT)
     with pytest.raises(ConfigError, match=f"port={PORT}"):
         check_place(settings_for(served["run"], PORT, host="0.0.0.0"), listening())

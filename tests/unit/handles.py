@@ -30,6 +30,10 @@ class Handle:
         return self
 
     @property
+    def completions(self) -> "Handle":
+        return self
+
+    @property
     def answer(self) -> "Handle":
         return self
 
@@ -55,6 +59,7 @@ class _Response:
 
     async def _given(self, items: Sequence[Any]) -> AsyncIterator[Any]:
         for item in items:
+            await asyncio.sleep(0)
             if item is FOREVER:
                 self._handle.waiting.set()
                 await asyncio.Event().wait()

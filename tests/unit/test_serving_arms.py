@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayTaskError
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.serving import engines
@@ -137,6 +137,14 @@ def test_what_another_attempt_has_used_is_not_counted() -> None:
 def test_an_endpoint_that_does_not_answer_is_asked_again_later() -> None:
     refused = as_refused(EngineUnavailable("big: EndpointError"))
     assert refused is not None and (refused.status, bool(refused.retry_after_s)) == (503, True)
+
+
+def test_what_a_deployment_raises_is_no_bug_of_who_asked_it() -> None:
+    raised = RayTaskError("chat", "Traceback", KeyError("secret"), "", 1, "127.0.0.1")
+    for error in (raised, raised.as_instanceof_cause()):
+        refused = as_refused(error)
+        assert refused is not None and (refused.status, refused.message) == (500, "internal error")
+    assert as_refused(KeyError("mine")) is None
 
 
 @pytest.mark.parametrize("stream", [False, True])

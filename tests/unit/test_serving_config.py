@@ -74,6 +74,10 @@ def test_loopback() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.7", "example.org")))
 
 
+def test_only_this_machine_is_listened_to_unless_it_is_said() -> None:
+    assert is_loopback(parse_serve_config({"run": "r"}, "test").host)
+
+
 def test_a_server_that_others_reach_needs_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from agentark_ray.serving.engines import (
     engine_options,
     llm_config,
 )
-from agentark_ray.serving.events import HandedOver
+from agentark_ray.serving.events import Answered, HandedOver, Usage
 from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.serving.routing import PrefixRouter
 from agentark_ray.serving.team import HybridServer, failure
@@ -186,6 +186,40 @@ def test_an_overloaded_student_does_not_hand_over(
         asked(OVERLOAD)
     assert (refused.value.status, refused.value.retry_after_s) == (429, team.RETRY_S)
     assert asked(LOST) == [HandedOver(confidence=None, threshold=-0.5)]
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -0.1])
+def test_the_students_turn_is_in_the_trace(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, or before the debate's."""
+    monkeypatch.setattr(team.WATCH, "start", lambda pools: None)
+    turn = {"round": 0, "agent": 0, "role": "agent"}
+    used = Usage(prompt_tokens=50, completion_tokens=12)
+    debate = Answered(
+        text="4", answer="4", path="debate", usage=used, finish_reason="stop", trace=[turn]
+    )
+    server = HybridServer(
+        parse_config({}, [f"output={tmp_path}"], "test"),
+        student="s",
+        handles={"s": (Handle([answer("#### 4")]), "student")},  # type: ignore[dict-item]
+        debate=Handle([debate]),  # type: ignore[arg-type]
+        threshold=threshold,
+        limits=LIMITS,
+        pools=PoolsConfig(),
+    )
+
+    async def last() -> Any:
+        *_, found = [event async for event in server.answer(Asked(question="2 + 2?", trace=True))]
+        return found
+
+    found = asyncio.run(last())
+    student, *others = found.trace
+    assert (student["role"], student["text"]) == ("student", "#### 4")
+    assert student["mean_logprob"] == found.confidence == -0.5
+    assert "2 + 2?" in student["messages"][-1]["content"] and student["finish_reason"] == "stop"
+    assert others == ([turn] if threshold > -0.5 else [])
+    assert found.usage.completion_tokens == (13 if threshold > -0.5 else 1)
 
 
 def test_prompts_go_where_they_are_cached_if_there_is_a_choice(tmp_path: Path) -> None:

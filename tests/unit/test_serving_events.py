@@ -17,7 +17,7 @@ from agentark_ray.serving.events import (
     chunks,
     error_body,
 )
-from agentark_ray.types import Completion, Debate, Question, Turn
+from agentark_ray.types import Completion, Debate, Question, Turn, Vote
 
 QUESTION = Question(question_id="q", text="1 + 1 = ?", gold=None, task="arithmetic", split="eval")
 
@@ -36,18 +36,22 @@ def turn(agent: int, round_: int, answer: str | None, logprob: float, role: str 
         agent=agent,
         role=role,
         round=round_,
-        messages=(),
+        messages=({"role": "user", "content": QUESTION.text},),
         completion=completion,
         answer=answer,
         verdict=None,
     )
 
 
+def vote(round_: int) -> Vote:
+    return Vote(round=round_, answer="2", count=1, agents=2, verdict=None)
+
+
 def debate(*turns: Turn, final: str | None) -> Debate:
     return Debate(
         question=QUESTION,
         turns=turns,
-        votes=(),
+        votes=tuple(vote(one) for one in sorted({t.round for t in turns if t.role == "agent"})),
         final_answer=final,
         final_verdict=None,
         stop_reason="unanimous",
@@ -87,6 +91,49 @@ def test_without_an_answer_the_last_round_speaks() -> None:
     found = answered(debate(*turns, final=None), equal, trace=True)
     assert (found.text, found.answer) == ("agent 0 says None", None)
     assert found.trace is not None and [one["round"] for one in found.trace] == [0, 1]
+
+
+def test_a_trace_has_all_that_is_known_of_turns_and_votes() -> None:
+    turns = (turn(0, 0, "2", -0.1), turn(1, 0, "3", -0.5), turn(2, 1, "2", -0.2, role="judge"))
+    extension = answered(debate(*turns, final="2"), equal, trace=True).extension()
+    assert json.loads(json.dumps(extension["trace"]))[1] == {
+        "event": "turn",
+        "round": 0,
+        "agent": 1,
+        "role": "agent",
+        "answer": "3",
+        "text": "agent 1 says 3",
+        "messages": [{"role": "user", "content": "1 + 1 = ?"}],
+        "prompt_tokens": 10,
+        "cached_tokens": 0,
+        "output_tokens": 3,
+        "finish_reason": "stop",
+        "mean_logprob": -0.5,
+        "latency_ms": 100.0,
+    }
+    assert [one["role"] for one in extension["trace"]] == ["agent", "agent", "judge"]
+    counted = {"event": "vote", "round": 0, "answer": "2", "count": 1, "agents": 2}
+    assert extension["votes"] == [counted]
+    assert not {"trace", "votes"} & {
+        *answered(debate(*turns, final="2"), equal, trace=False).extension()
+    }
+
+
+@pytest.mark.parametrize("said", ["4", None])
+def test_an_aggregators_answer_is_told_in_its_words(said: str | None) -> None:
+    """And its turn is no round, as in the traces."""
+    turns = (turn(0, 0, "2", -0.1), turn(1, 0, "3", -0.5), turn(2, 1, said, -0.9, "aggregator"))
+    found = answered(debate(*turns, final=said), equal, False)
+    assert (found.text, found.answer, found.rounds) == (f"agent 2 says {said}", said, 1)
+
+
+def test_a_judge_speaks_where_no_solver_has_its_answer() -> None:
+    said = (turn(0, 0, "2", -0.1), turn(1, 0, "3", -0.5))
+    alone = debate(*said, turn(2, 1, "4", -0.9, "judge"), final="4")
+    assert answered(alone, equal, False).text == "agent 2 says 4"
+    backed = debate(*said, turn(2, 1, "3", -0.9, "judge"), final="3")
+    found = answered(backed, equal, False)
+    assert (found.text, found.rounds) == ("agent 1 says 3", 1)
 
 
 ANSWER = Answered(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.serve.config import HTTPOptions
 
 from agentark_ray.section import ConfigError
 from agentark_ray.serving import app
@@ -30,10 +31,10 @@ def test_an_application_that_is_open_to_everybody_is_not_built(
     with pytest.raises(ConfigError, match=OPEN):
         app.build(args(run, host="0.0.0.0"))
     monkeypatch.setattr(app.ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(app, "listening", lambda: ("0.0.0.0", 8000))
+    monkeypatch.setattr(app, "listening", lambda: HTTPOptions(host="0.0.0.0"))
     with pytest.raises(ConfigError, match=OPEN):
         app.build(args(run))
-    monkeypatch.setattr(app, "listening", lambda: ("127.0.0.1", 8000))
+    monkeypatch.setattr(app, "listening", lambda: HTTPOptions(host="127.0.0.1"))
     assert app.build(args(run))
 
 
@@ -46,10 +47,17 @@ def test_too_many_requests_for_the_ingress_are_told_to_come_again(run: Any) -> N
 def test_a_serve_that_runs_is_not_moved(run: Any) -> None:
     settings = settings_for(run, 8000)
     check_place(settings, None)
-    check_place(settings, ("127.0.0.1", 8000))
-    for place in (("0.0.0.0", 8000), ("127.0.0.1", 8001)):
-        with pytest.raises(ConfigError, match=f"listens at host={place[0]}, port={place[1]}"):
-            check_place(settings, place)
+    check_place(settings, HTTPOptions(host="127.0.0.1", port=8000))
+    for host, port in (("0.0.0.0", 8000), ("127.0.0.1", 8001)):
+        with pytest.raises(ConfigError, match=f"listens at host={host}, port={port}"):
+            check_place(settings, HTTPOptions(host=host, port=port))
+
+
+def test_a_serve_that_runs_keeps_its_deadline(run: Any) -> None:
+    place = HTTPOptions(host="127.0.0.1", port=8000, request_timeout_s=305)
+    check_place(settings_for(run, 8000, limits={"timeout_s": 300}), place)
+    with pytest.raises(ConfigError, match=r"limits\.timeout_s=600: .* request_timeout_s=305"):
+        check_place(settings_for(run, 8000, limits={"timeout_s": 600}), place)
 
 
 def test_other_applications_stay() -> None:

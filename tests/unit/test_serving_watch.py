@@ -1,6 +1,7 @@
 """Which models lack a replica, from what Serve's controller says."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,32 @@ def test_a_hybrid_without_a_student_is_answered_by_the_debate(
         return [event async for event in server.answer(Asked(question="2 + 2?"))]
 
     assert asyncio.run(events()) == [HandedOver(confidence=None, threshold=-0.5)]
+
+
+@pytest.mark.parametrize("limits", [{"patience_s": 0.2}, {"timeout_s": 4.0}])
+def test_a_student_that_hangs_leaves_the_debate_time(
+    limits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team.WATCH, "start", lambda pools: None)
+    hangs = Handle([FOREVER])
+    server = team.HybridServer(
+        parse_config({}, [f"output={tmp_path}"], "test"),
+        student="s",
+        handles={"s": (hangs, "student")},  # type: ignore[dict-item]
+        debate=Handle([]),  # type: ignore[arg-type]
+        threshold=-0.5,
+        limits=LimitsConfig(**limits),
+        pools=POOLS,
+    )
+
+    async def events() -> list[Any]:
+        started = time.perf_counter()
+        found = [event async for event in server.answer(Asked(question="2 + 2?"))]
+        assert time.perf_counter() - started < 3.5
+        return found
+
+    assert asyncio.run(events()) == [HandedOver(confidence=None, threshold=-0.5)]
+    assert hangs.cancelled == 1
 
 
 GONE = {"EngineServer:student": overview("UNHEALTHY", STARTING=1)}
