@@ -9,7 +9,7 @@ import typer
 
 from agentark_ray import cli_distill, cli_label, cli_traces
 from agentark_ray.cli_base import JsonFlag, clear_errors, print_json, stdout
-from agentark_ray.cluster.submission import JOBS, check_shared, job_arguments, submission
+from agentark_ray.cluster.submission import JOBS, job_arguments, submission
 from agentark_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def _check(job: str, arguments: list[str], root: Path) -> str:
         click.UsageError: the job's command does not take these arguments.
         ConfigError: the config is wrong, or the folder is not one that every node sees.
     """
+    from agentark_ray.run_folder import check_shared
+
     single = typer.Typer(add_completion=False)
     single.command(name=job)(COMMANDS[job])
     params = typer.main.get_command(single).make_context(job, list(arguments)).params

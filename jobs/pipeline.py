@@ -1,6 +1,6 @@
 """The main job as an entry point for `ray job submit`; the same as `agentark run`.
 
-ray job submit --working-dir . -- python jobs/pipeline.py jobs/configs/gsm8k.yaml KEY=VALUE...
+ray job submit --working-dir . -- python jobs/pipeline.py jobs/configs/gsm8k.yaml output=s3://BUCKET/RUN
 """
 
 import sys

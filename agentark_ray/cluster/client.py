@@ -86,6 +86,7 @@ class Jobs:
     async def _follow(self, job: str, show: Callable[[str], object]) -> None:
         shown = 0
         lost: float | None = None
+        over = False
         while True:
             skip = shown  # a new connection begins with the first line
             try:
@@ -98,10 +99,20 @@ class Jobs:
                     return
                 lost = None
             except (aiohttp.ClientError, OSError, RuntimeError) as error:
+                if over:  # and nobody has its log, as after a restart of the head
+                    return
+                over = self._over(job)
                 lost = lost or time.monotonic()
-                if time.monotonic() - lost > LOST_S:
+                if not over and time.monotonic() - lost > LOST_S:
                     raise ConfigError(f"{self.address}: lost for {LOST_S:.0f} s: {error}") from None
             await asyncio.sleep(POLL_S)
+
+    def _over(self, job: str) -> bool:
+        """Whether it has ended, as far as the head answers."""
+        try:
+            return self._client.get_job_status(job).is_terminal()
+        except (OSError, RuntimeError):
+            return False
 
     def stop(self, job: str) -> JobDetails:
         """Tell a job to stop and wait until it has; one that has ended stays as it is."""

@@ -46,6 +46,7 @@ class State:
 
     address: str  # of the GCS
     dashboard: str  # URL, also of the job API
+    agent_port: int  # of the head's part of it, which the records of jobs name
     made: int  # workers so far, for names
     nodes: tuple[NodeProcess, ...]
 
@@ -85,11 +86,17 @@ class LocalCluster:
             ConfigError: no cluster runs.
         """
         self.state()
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked():
             yield self.state()
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _read(self) -> State | None:
+        self._check_owner()
         if not self._file.is_file():
             return None
         values = json.loads(self._file.read_text(encoding="utf-8"))
@@ -129,11 +136,13 @@ class LocalCluster:
         make_token()
         self._own_folder()
         shutil.rmtree(self._gcs, ignore_errors=True)
-        started = self._start_head(port, dashboard_port, env, head)
+        agent_port = free_port()
+        started = self._start_head(port, dashboard_port, agent_port, env, head)
         self._write(
             State(
                 address=f"{HOST}:{port}",
                 dashboard=f"http://{HOST}:{dashboard_port}",
+                agent_port=agent_port,
                 made=0,
                 nodes=(started,),
             )
@@ -150,6 +159,7 @@ class LocalCluster:
         self,
         port: int,
         dashboard_port: int,
+        agent_port: int,
         env: Mapping[str, str] | None,
         more: Mapping[str, object] | None = None,
     ) -> NodeProcess:
@@ -163,6 +173,7 @@ class LocalCluster:
                 "num-gpus": 0,
                 "dashboard-host": HOST,
                 "dashboard-port": dashboard_port,
+                "dashboard-agent-listen-port": agent_port,
                 "ray-client-server-port": free_port(),
                 "temp-dir": self.folder / "ray",
                 "object-store-memory": HEAD_STORE_BYTES,
@@ -187,14 +198,18 @@ class LocalCluster:
         # With it, Ray takes the workers' raylets for a cluster that runs on the head's port.
         (self.folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
         ports = [int(url.rpartition(":")[2]) for url in (state.address, state.dashboard)]
-        return self._start_head(ports[0], ports[1], env)
+        return self._start_head(ports[0], ports[1], state.agent_port, env)
 
     def _own_folder(self) -> None:
-        """The folder is in a place where others may write: it must be this user's alone."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.folder.stat().st_uid != os.getuid():
-            raise ConfigError(f"{self.folder}: belongs to another user")
+        self._check_owner()
         self.folder.chmod(0o700)
+
+    def _check_owner(self) -> None:
+        """The folder is where others may write, too: if it is there, it must be this user's."""
+        own = os.getuid()
+        if self.folder.exists() and (owner := self.folder.stat().st_uid) != own:
+            raise ConfigError(f"{self.folder}: belongs to user {owner}, expected {own}")
 
     def add(self, spec: NodeSpec, env: Mapping[str, str] | None = None) -> NodeProcess:
         """Start one more worker, also while jobs run."""
@@ -272,9 +287,13 @@ class LocalCluster:
 
     def down(self) -> None:
         """End all nodes; nothing happens if none runs."""
-        state = self._read()
-        if state is None:
+        if self._read() is None:
             return
+        with self._locked():
+            if state := self._read():
+                self._end(state)
+
+    def _end(self, state: State) -> None:
         members = family([process for node in state.alive if (process := node.process())])
         for member in members:
             send(member, "terminate")

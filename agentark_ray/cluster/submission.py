@@ -76,15 +76,6 @@ def _inside(file: Path, root: Path) -> str:
         ) from None
 
 
-def check_shared(what: str, uri: str) -> None:
-    """Raises ConfigError if every node would take a path for another place."""
-    if "://" not in uri and not os.path.isabs(uri):
-        raise ConfigError(
-            f"{what}={uri}: a job's folder must be where every node finds it: s3://..., gs://... or"
-            " an absolute path on a shared file system"
-        )
-
-
 def submission(
     job: str,
     arguments: Sequence[str],

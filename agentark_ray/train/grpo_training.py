@@ -5,7 +5,7 @@ from typing import Any
 
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.run_folder import RunFolder
-from agentark_ray.session import need_resources
+from agentark_ray.session import need_resources, room_elsewhere
 from agentark_ray.train.group_scores import Grading, grade_by_task
 from agentark_ray.train.grpo import Grpo, LoadScorer, grpo_settings
 from agentark_ray.train.launch import train_model
@@ -45,11 +45,11 @@ def train_grpo(
     """
     config = grpo_config(config)
     settings = grpo_settings(config.distill)
-    need_places(config)
     pool = start_pool(
         config,
         model,
         actors=settings.actors,
+        elsewhere=need_places(config),
         sampling=Sampling(
             temperature=settings.temperature, top_p=1.0, max_tokens=settings.max_tokens
         ),
@@ -90,17 +90,26 @@ def grpo_config(config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"lr": lr})})
 
 
-def need_places(config: Config) -> None:
+def need_places(config: Config) -> int:
     """Check that the cluster has room for workers and engines; Ray would wait for ever.
+
+    Returns:
+        How many engines have room on nodes that workers may not take (`train.label_selector`). They
+        keep to those: an engine that starts before the workers, or again while they do, would take
+        their places.
 
     Raises:
         ConfigError: it has not.
     """
     settings, train, gpus = grpo_settings(config.distill), config.train, config.gpus_per_engine
-    engines = settings.actors
+    engines, labels = settings.actors, train.label_selector
     worker = {"CPU": train.cpus_per_worker, **({"GPU": 1} if gpus else {})}
     engine = {"GPU": gpus} if gpus else {"CPU": 1}
+    elsewhere = min(engines, room_elsewhere(engine, labels))
+    apart = f" ({elsewhere} of them elsewhere)" if elsewhere else ""
     need_resources(
-        f"train.workers={train.workers}, distill.grpo.actors={engines}",
-        [*[worker] * train.workers, *[engine] * engines],
+        f"train.workers={train.workers}, distill.grpo.actors={engines}{apart}",
+        [*[worker] * train.workers, *[engine] * (engines - elsewhere)],
+        labels,
     )
+    return elsewhere

@@ -89,8 +89,7 @@ def train_model(
     workers, on_gpu = config.train.workers, config.gpus_per_engine > 0
     resources = {"CPU": config.train.cpus_per_worker, **({"GPU": 1} if on_gpu else {})}
     labels = config.train.label_selector
-    on = f" on nodes with {labels}" if labels else ""
-    need_resources(f"train.workers={workers}{on}", [resources] * workers, labels)
+    need_resources(f"train.workers={workers}", [resources] * workers, labels)
     check_resumable(folder, name, config.train)
     memory = expected_memory(config, model)
     if say:

@@ -8,7 +8,7 @@ others refuses.
 import asyncio
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from agentark_ray.config import Config
 from agentark_ray.engine.base import EngineDead
 from agentark_ray.engine.make import make_rollout_engine
 from agentark_ray.engine.remote import CALLS
+from agentark_ray.lost_nodes import ActorGone
 from agentark_ray.session import beside_driver
 from agentark_ray.types import Rollout, Sampling
 
@@ -31,7 +32,7 @@ class StaleWeights(RuntimeError):
     """An engine has other weights than it was asked to sample with."""
 
 
-class SamplerGone(RuntimeError):
+class SamplerGone(ActorGone):
     """An actor that samples died more often than it is started again."""
 
 
@@ -167,11 +168,12 @@ def get(refs: Sequence[Any]) -> list[Any]:
 
 
 def start_pool(
-    config: Config, model: str, *, actors: int, sampling: Sampling, group: int
+    config: Config, model: str, *, actors: int, elsewhere: int, sampling: Sampling, group: int
 ) -> RolloutPool:
     """Start the actors and wait until their engines have started.
 
-    They belong to this process and end with it, or with `stop_pool`.
+    They belong to this process and end with it, or with `stop_pool`. The first `elsewhere` of them
+    keep off the nodes of the training's workers, the others are on these nodes.
     """
     store = beside_driver(ray.remote(num_cpus=0)(WeightStore)).remote()
     options: dict[str, Any] = {
@@ -182,15 +184,28 @@ def start_pool(
         "max_task_retries": config.train.max_failures,
         "runtime_env": {"env_vars": {"VLLM_LOGGING_LEVEL": "ERROR"}},
     }
-    remote: Any = ray.remote(RolloutActor).options(**options)
+    make: Any = ray.remote(RolloutActor)
+    labels = config.train.label_selector
+    places = [where(labels, apart=index < elsewhere) for index in range(actors)]
     pool = RolloutPool(
-        actors=[remote.remote(config, model, store) for _ in range(actors)],
+        actors=[make.options(**options, **place).remote(config, model, store) for place in places],
         store=store,
         sampling=sampling,
         group=group,
     )
     get([actor.start.remote() for actor in pool.actors])
     return pool
+
+
+def where(labels: Mapping[str, str], *, apart: bool) -> dict[str, Any]:
+    """Ray's options for an actor on nodes with all `labels`, or on those that lack one of them."""
+    if not apart:
+        return {"label_selector": dict(labels) or None}
+    lacks, *others = ({key: f"!{value}"} for key, value in labels.items())
+    return {
+        "label_selector": lacks,
+        "fallback_strategy": [{"label_selector": other} for other in others] or None,
+    }
 
 
 def stop_pool(pool: RolloutPool) -> None:

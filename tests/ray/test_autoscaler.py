@@ -101,7 +101,7 @@ def test_a_job_brings_nodes_up_and_idleness_takes_them_down(
         )
 
     refused = client("submit", "generate", "--wait", *args(4), code=2)
-    assert "the cluster has 3 (3 x 1) when it is as large as it may be" in refused.stdout
+    assert "needs 4 GPUs, the cluster has 3 when it is as large as it may be" in refused.stdout
     assert nodes_beside_head(cluster) == 0
 
     asked = time.monotonic()

@@ -28,6 +28,10 @@ print(json.dumps([ray.get(actor.pid.remote(), timeout=60), alive]))
 """
 
 
+def status(client: Client, job: str) -> str:
+    return str(json.loads(client("status", job, "--json").stdout)["status"])
+
+
 def test_workers_live_on_and_a_job_goes_on_when_it_is_submitted_again(
     tmp_path: Path, gsm8k_file: Callable[[int], Path]
 ) -> None:
@@ -49,7 +53,8 @@ def test_workers_live_on_and_a_job_goes_on_when_it_is_submitted_again(
         assert actor in [p.pid for node in after.nodes[1:] for p in tree(node)]
 
         kept = set(ids(folder, "traces"))
-        assert json.loads(client("status", "first", "--json").stdout)["status"] == "FAILED"
+        assert "debates" in client("logs", "first").stdout  # asked of the new head
+        wait_for("its end", lambda: status(client, "first") == "FAILED", lambda: True)
         client("submit", "generate", "--id", "second", "--wait", *args)
         held = ids(folder, "traces")
     assert held == ids(folder, "requests/train.parquet") and len(set(held)) == len(held) > 100

@@ -3,10 +3,14 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
+from ray.cluster_utils import Cluster
 
 from agentark_ray.cluster.local import NodeSpec
+from agentark_ray.train.rollouts import where
 from tests.ray.nodes import Client, local_cluster, scripted, wait_for, workers
 
 KEY = "ray.io/market-type"
@@ -27,14 +31,44 @@ def test_training_is_placed_by_labels(tmp_path: Path, gsm8k_file: Callable[[int]
             label = f"train.label_selector={{{KEY}: {kind}}}"
             return ["distill", str(folder), "--strategy", strategy, "train.workers=2", label]
 
+        refused = client("submit", "--wait", *distill("reserved", "rsft"), code=2)
+        words = (
+            rf"train.workers=2 on nodes with .*{KEY}.*reserved.*: needs 2 CPUs, the cluster has 0"
+        )
+        assert re.search(words, refused.stdout), refused.stdout
+
         for (node, kind), strategy in zip(kinds.items(), ("rsft", "da"), strict=True):
             client("submit", "--id", kind, *distill(kind, strategy))
             goes_on = client.runs(kind)
             found = wait_for(kind, lambda: workers(cluster, "RayTrainWorker"), goes_on)
             assert found == [node]
             client("logs", kind, "--follow")
-        refused = client("submit", "--wait", *distill("reserved", "rsft"), code=2)
-        words = (
-            rf"train.workers=2 on nodes with .*{KEY}.*reserved.*: needs 2 CPUs, the cluster has 0"
-        )
-        assert re.search(words, refused.stdout), refused.stdout
+
+
+@ray.remote(num_cpus=1)
+class Holder:
+    """Stays where it is."""
+
+    def node(self) -> str:
+        return ray.get_runtime_context().get_node_id()
+
+
+def test_actors_keep_off_the_nodes_with_all_labels() -> None:
+    """Also those that start before anybody is there; a node without a label has another one."""
+    labels = {KEY: "on-demand", "zone": "a"}
+    others = [{KEY: "spot", "zone": "a"}, {KEY: "on-demand", "zone": "b"}, {}]
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 0})
+    try:
+        for one in (labels, *others):
+            cluster.add_node(num_cpus=2, labels=one)
+        cluster.wait_for_nodes()
+        kinds: Any = Holder
+        apart = [kinds.options(**where(labels, apart=True)).remote() for _ in range(7)]
+        found, waits = ray.wait([one.node.remote() for one in apart], num_returns=7, timeout=20)
+        taken = {node["NodeID"] for node in ray.nodes() if labels.items() <= node["Labels"].items()}
+        assert len(set(ray.get(found)) - taken) == 3 and (len(found), len(waits)) == (6, 1)
+        beside = [kinds.options(**where(labels, apart=False)).remote() for _ in range(2)]
+        assert set(ray.get([one.node.remote() for one in beside])) == taken
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

@@ -3,11 +3,12 @@
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from agentark_ray.cluster import client
 from agentark_ray.cluster.client import Jobs
 from agentark_ray.config import ConfigError
 
@@ -97,3 +98,39 @@ def test_a_head_that_has_gone(
     monkeypatch.setattr(jobs._client, "_address", "http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="no Ray job API answers there"):
         ASKED[asked][1](jobs)
+
+
+@pytest.fixture
+def ended(api: tuple[Jobs, Answers], monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """A client of a head that says that the job has failed; nobody has its log."""
+    jobs, answers = api
+    job = {"type": "SUBMISSION", "submission_id": JOB, "status": "FAILED", "entrypoint": "x"}
+    answers[f"/api/jobs/{JOB}"] = (200, json.dumps(job | {"message": "its node has died"}))
+    answers[f"/api/jobs/{JOB}/logs/tail"] = (500, "no connection to the agent")
+    monkeypatch.setattr(client, "POLL_S", 0.01)
+    monkeypatch.setattr(client, "LOST_S", 0.1)
+    return jobs
+
+
+def test_a_job_that_ended_with_its_head_is_not_waited_for(ended: Jobs) -> None:
+    """The restarted head knows how it ended, but not where its log is."""
+    job = ended.follow(JOB, print)
+    assert (job.status, job.message) == ("FAILED", "its node has died")
+
+
+def test_the_rest_of_a_log_is_shown_when_the_job_ended_meanwhile(
+    ended: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke, but the head still has the log."""
+    there = ["first\n"]
+
+    async def tail(job: str) -> AsyncIterator[str]:
+        yield "".join(there)
+        if len(there) == 1:
+            there.append("last\n")
+            raise RuntimeError("WebSocket connection closed unexpectedly")
+
+    monkeypatch.setattr(ended._client, "tail_job_logs", tail)
+    shown: list[str] = []
+    assert ended.follow(JOB, shown.append).status == "FAILED"
+    assert "".join(shown) == "first\nlast\n"

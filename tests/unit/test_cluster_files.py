@@ -143,6 +143,13 @@ def test_the_launcher_copies_the_code_and_reads_nothing_else(
     assert all(hash_runtime_conf(mounts, [], name))
 
 
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_nodes_have_pip_for_what_a_job_brings(name: str) -> None:
+    """Ray copies the environment and calls its pip; `uv venv` alone makes none."""
+    (made,) = (line for line in launcher(name)["setup_commands"] if "uv venv" in line)
+    assert " --seed " in made
+
+
 def test_a_wrong_key_in_a_launcher_file_is_found() -> None:
     config = launcher("aws")
     config["idle_timeout"] = 5
@@ -217,23 +224,50 @@ def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])
-def test_jobs_are_told_how_far_the_launchers_cluster_grows(name: str) -> None:
+def test_jobs_are_told_how_far_the_launchers_cluster_grows(name: str, tmp_path: Path) -> None:
     types = launcher(name)["available_node_types"].values()
     workers = [one for one in types if one["resources"].get("GPU")]
-    expected = [{"nodes": one["max_workers"], **one["resources"]} for one in workers]
-    assert told(name) == expected
+    expected = [
+        {"nodes": one["max_workers"], **one["resources"], "labels": one["labels"]}
+        for one in workers
+    ]
+    assert told(name, tmp_path) == expected
 
 
-def test_jobs_wait_for_own_machines_that_are_still_being_started() -> None:
+def test_jobs_wait_for_own_machines_that_are_still_being_started(tmp_path: Path) -> None:
     config = launcher("onprem")
-    (said,) = told("onprem")
+    (said,) = told("onprem", tmp_path)
     assert said["nodes"] == config["max_workers"] == len(config["provider"]["worker_ips"])
-    assert said.keys() == {"nodes", "CPU", "GPU"}
+    assert said.keys() == {"nodes", "CPU", "GPU", "labels"}
+    ((key, value),) = said["labels"].items()
+    assert f" --labels={key}={value} " in config["worker_start_ray_commands"][-1]
 
 
-def told(name: str) -> list[Object]:
-    (text,) = re.findall(f"{VARIABLE}='([^']*)'", launcher(name)["head_start_ray_commands"][-1])
-    return json.loads(text)
+def told(name: str, home: Path) -> list[Object]:
+    """What Ray's start and then a shell of the head are told, where setup has run twice."""
+    config, tell = launcher(name), f'echo "${VARIABLE}"'
+    bashrc = home / ".bashrc"
+    bashrc.touch()
+    for line in 2 * [line for line in config["head_setup_commands"] if "-limits" in line]:
+        launched(line, home, tell)
+    assert len(bashrc.read_text().splitlines()) == 1
+    started = launched(config["head_start_ray_commands"][-1], home, tell)
+    assert started == launched(f"source ~/.bashrc; {tell}", home, tell)
+    return json.loads(started)
+
+
+def launched(command: str, home: Path, ray: str) -> str:
+    """What a command prints, run as Ray's launcher does it, with another program as `ray`."""
+    program = home / "ray"
+    program.write_text(f"#!/bin/sh\n{ray}\n")
+    program.chmod(0o755)
+    path = f"{home}:{os.environ['PATH']}"
+    env = {"HOME": str(home), "PATH": path, "RAY_HEAD_IP": "10.0.0.1"}
+    wrapped = f"export OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore && ({command})"
+    done = subprocess.run(
+        ["bash", "-c", wrapped], env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize("kind", ["head", "worker"])
@@ -241,17 +275,9 @@ def told(name: str) -> list[Object]:
 def test_nodes_do_not_inherit_the_launchers_one_thread(
     name: str, kind: str, tmp_path: Path
 ) -> None:
-    """Run as Ray's launcher does it, with another program as `ray`."""
-    ray = tmp_path / "ray"
-    ray.write_text('#!/bin/sh\necho "$1 ${OMP_NUM_THREADS-unset} $RAY_AUTH_MODE"\n')
-    ray.chmod(0o755)
     command = launcher(name)[f"{kind}_start_ray_commands"][-1]
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_HEAD_IP": "10.0.0.1"}
-    wrapped = f"export OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore && ({command})"
-    done = subprocess.run(
-        ["bash", "-c", wrapped], env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "start unset token\n"
+    seen = launched(command, tmp_path, 'echo "$1 ${OMP_NUM_THREADS-unset} $RAY_AUTH_MODE"')
+    assert seen == "start unset token\n"
 
 
 def test_disks_of_google_cloud_are_of_a_type_that_the_machines_take() -> None:
@@ -263,12 +289,25 @@ def test_disks_of_google_cloud_are_of_a_type_that_the_machines_take() -> None:
             assert disk["initializeParams"]["diskType"] == f"zones/{zone}/diskTypes/pd-balanced"
 
 
-@pytest.mark.parametrize("kind", ["spot", "on-demand"])
+@pytest.mark.parametrize(
+    ("operator", "kind", "machine"),
+    [
+        ("IN", "spot", "gpu_spot"),
+        ("IN", "on-demand", "gpu_on_demand"),
+        ("NOT_IN", "on-demand", "gpu_spot"),  # as GRPO's engines ask
+    ],
+)
 @pytest.mark.parametrize("name", ["aws", "gcp"])
-def test_ray_starts_the_machines_that_a_training_asks_for_by_label(name: str, kind: str) -> None:
+def test_ray_starts_the_machines_that_a_training_asks_for_by_label(
+    name: str, operator: str, kind: str, machine: str
+) -> None:
     """By the autoscaler's own scheduler, for two workers that are placed together."""
     config = AutoscalingConfig(prepare_config(launcher(name)), skip_content_hash=True)
-    label = ("ray.io/market-type", LabelSelectorOperator.LABEL_OPERATOR_IN, [kind])
+    label = (
+        "ray.io/market-type",
+        LabelSelectorOperator.Value(f"LABEL_OPERATOR_{operator}"),
+        [kind],
+    )
     worker = ResourceRequestUtil.make({"CPU": 1, "GPU": 1}, label_selectors=[[label]])
     asked = SchedulingRequest(
         node_type_configs=config.get_node_type_configs(),
@@ -280,5 +319,4 @@ def test_ray_starts_the_machines_that_a_training_asks_for_by_label(name: str, ki
         max_num_nodes=config.get_max_num_nodes(),
     )
     started = ResourceDemandScheduler(event_logger=None).schedule(asked).to_launch
-    kinds = {"spot": "gpu_spot", "on-demand": "gpu_on_demand"}
-    assert [(one.instance_type, one.count) for one in started] == [(kinds[kind], 1)]
+    assert [(one.instance_type, one.count) for one in started] == [(machine, 1)]

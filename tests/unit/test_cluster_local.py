@@ -1,15 +1,18 @@
 """`agentark cluster local` without Ray: a program in place of `ray start`."""
 
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from agentark_ray.cluster import node
-from agentark_ray.cluster.local import LocalCluster
+from agentark_ray.cluster.local import LocalCluster, NodeSpec
 from agentark_ray.cluster.processes import free_port
+from agentark_ray.config import ConfigError
 
 
 def ended(pid: int) -> bool:
@@ -48,3 +51,24 @@ def test_a_node_that_starts_while_one_gives_up_is_ended(
     while not all(map(ended, started)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert all(map(ended, started))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        LocalCluster.state,
+        LocalCluster.down,
+        lambda cluster: cluster.up([], dashboard_port=free_port()),
+        lambda cluster: cluster.add(NodeSpec()),
+    ],
+    ids=["state", "down", "up", "add"],
+)
+def test_the_folder_of_another_user_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[LocalCluster], object]
+) -> None:
+    (tmp_path / "nodes.json").write_text("what another user says")
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    with pytest.raises(ConfigError) as error:
+        ask(LocalCluster(tmp_path))
+    assert str(error.value) == f"{tmp_path}: belongs to user {own}, expected {own + 1}"

@@ -19,6 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 from agentark_ray.config import load_config
 from agentark_ray.resources import VARIABLE
 from agentark_ray.serving.config import parse_serve_config
+from agentark_ray.serving.run import PROXY_S
 from tests.unit.manifests import (
     KINDS,
     KUBERAY,
@@ -299,6 +300,7 @@ def test_the_service_is_this_projects_application() -> None:
     assert ingress.name == "ingress" and "rollout" not in application.args
     changing: Any = ingress.user_config
     settings = parse_serve_config({**application.args, **changing}, "args")
+    assert values["http_options"]["request_timeout_s"] == settings.limits.timeout_s + PROXY_S
     container = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"][
         "containers"
     ][0]
@@ -333,8 +335,8 @@ def test_jobs_are_told_how_far_the_pods_grow(folder: Path) -> None:
     expected = []
     for group in spec["workerGroupSpecs"]:
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        gpus = limits["nvidia.com/gpu"]
+        cpus, gpus = int(limits["cpu"]), int(limits["nvidia.com/gpu"])
         expected.append(
-            {"nodes": group["maxReplicas"], "CPU": int(limits["cpu"]), "GPU": int(gpus)}
+            {"nodes": group["maxReplicas"], "CPU": cpus, "GPU": gpus, "labels": group["labels"]}
         )
     assert json.loads(said) == expected

@@ -1,5 +1,6 @@
 """Heads that come back and workers that are told to leave, with a program in place of Ray's."""
 
+import fcntl
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,19 @@ def test_workers_that_are_added_at_once_have_names_of_their_own(cluster: LocalCl
     names = {"worker-3", "worker-4", "worker-5"}
     assert {node.name for node in added} == names
     assert {node.name for node in cluster.state().alive} == {HEAD, "worker-1", "worker-2", *names}
+
+
+def test_a_cluster_does_not_end_while_it_is_changed(cluster: LocalCluster) -> None:
+    with ThreadPoolExecutor(1) as threads, (cluster.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ending = threads.submit(LocalCluster(cluster.folder).down)
+        with pytest.raises(TimeoutError):
+            ending.result(timeout=1)
+        assert len(cluster.state().alive) == 3
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        ending.result(timeout=30)
+    with pytest.raises(ConfigError, match="no local cluster runs"):
+        cluster.state()
 
 
 def test_a_worker_that_ray_does_not_list_cannot_be_told(

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import typer
 from ray.scripts.scripts import cli as ray_cli
+from ray.serve.scripts import cli as serve_cli
 
 from agentark_ray.cli import app
 from agentark_ray.config import load_config
+from agentark_ray.serving.config import load_serve_config
 from tests.unit.manifests import CLUSTER
 
 ROOT = CLUSTER.parent
@@ -21,6 +23,8 @@ OTHERS = {
     "aws cloudformation deploy": (
         "--stack-name --template-file --capabilities --parameter-overrides"
     ),
+    "gcloud auth application-default login": "",
+    "gcloud auth login": "",
     "gcloud storage buckets create": "--project --location",
     "gcloud services enable": "--project",
     "helm repo add": "",
@@ -40,13 +44,23 @@ OTHERS = {
     "mkdir": "-p -m",
     "sed": "-i",
 }
+INSTALLED: dict[str, Any] = {
+    "agentark": typer.main.get_command(app),
+    "ray": ray_cli,
+    "serve": serve_cli,
+}
+PROGRAMS = {*INSTALLED, *(name.split()[0] for name in OTHERS)}
+BLOCK = re.compile(r"```\n(.*?)```", re.DOTALL)
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Every command of the code blocks; those within `ray exec` come after it."""
-    for block in re.findall(r"```\n(.*?)```", text, re.DOTALL):
+    """Every command of the code blocks, those within `ray exec` after it; then those in prose."""
+    for block in BLOCK.findall(text):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             yield from simple(line)
+    for code in re.findall(r"`([^`]+)`", BLOCK.sub("", text)):
+        if code.split()[0] in PROGRAMS and " " in code:
+            yield from simple(" ".join(code.split()))
 
 
 def simple(line: str) -> Iterator[list[str]]:
@@ -58,6 +72,8 @@ def simple(line: str) -> Iterator[list[str]]:
         words = list(group)
         if between or words[0] == "cd":
             continue
+        if "=" in words[0]:  # of the environment
+            words = words[1:]
         yield words
         if words[:2] == ["ray", "exec"]:
             yield from simple(words[-1])
@@ -69,8 +85,7 @@ def flags(words: list[str]) -> list[str]:
 
 def known(words: list[str]) -> set[str] | None:
     """Flags that the program of a command takes; None if the program is not known."""
-    roots: dict[str, Any] = {"agentark": typer.main.get_command(app), "ray": ray_cli}
-    command = roots.get(words[0])
+    command = INSTALLED.get(words[0])
     if command is None:
         found = [name for name in OTHERS if words[: len(name.split())] == name.split()]
         return set(OTHERS[found[0]].split()) if found else None
@@ -96,7 +111,9 @@ def wrong(words: list[str]) -> list[str]:
     elif words[:2] == ["ray", "exec"]:
         own = words[:-1]
     found = [f"{shlex.join(words[:3])}: no flag {flag}" for flag in flags(own) if flag not in there]
-    files = [word.split("=")[-1] for word in own if re.match(r"(--\w+=)?(cluster|jobs)/", word)]
+    files = [
+        word.split("=")[-1] for word in own if re.match(r"(--\w+=)?(cluster|jobs|serve)/", word)
+    ]
     return found + [f"{file}: not there" for file in files if not any(ROOT.glob(file))]
 
 
@@ -106,6 +123,17 @@ LINES = list(commands(README))
 def test_the_readme_has_commands_of_every_program() -> None:
     assert len(LINES) > 25
     assert {words[0] for words in LINES} >= {"agentark", "ray", "kubectl", "aws", "helm", "gcloud"}
+
+
+def test_commands_are_found_in_prose_and_within_others() -> None:
+    prose = "Needs `pip install\n-r a.txt`, a `head` and `ray`.\n"
+    block = "```\nray exec a.yaml 'cd b && X=1 agentark serve c.yaml'\n```\n"
+    inner = "cd b && X=1 agentark serve c.yaml"
+    assert list(commands(prose + block)) == [
+        ["ray", "exec", "a.yaml", inner],
+        ["agentark", "serve", "c.yaml"],
+        ["pip", "install", "-r", "a.txt"],
+    ]
 
 
 @pytest.mark.parametrize("words", LINES, ids=[" ".join(words)[:60] for words in LINES])
@@ -138,12 +166,22 @@ def test_the_settings_of_a_job_are_settings(words: list[str]) -> None:
     assert load_config(ROOT / "jobs/configs/gsm8k.yaml", values)
 
 
+def test_the_settings_of_a_service_are_settings() -> None:
+    served = [words for words in LINES if words[:2] == ["agentark", "serve"]]
+    assert served
+    for _, _, config, *values in served:
+        assert load_serve_config(str(ROOT / config), values).host == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     ("title", "first"),
     [("AWS", ["aws", "cloudformation"]), ("Google Cloud", ["gcloud", "storage"])],
 )
 def test_a_job_runs_after_three_commands(title: str, first: list[str]) -> None:
-    (section,) = re.findall(rf"## {title}\n.*?```\n(.*?)```", README, re.DOTALL)
+    (found,) = re.findall(rf"## {title}\n(.*?)```\n(.*?)```", README, re.DOTALL)
+    before, section = found
+    prerequisites, _, rest = before.strip().partition("Then three commands: ")
+    assert prerequisites.startswith("Beforehand: ") and rest and not list(commands(rest))
     outer = [words for words in commands(f"```\n{section}```") if words[0] != "agentark"]
     assert [words[:2] for words in outer] == [first, ["ray", "up"], ["ray", "exec"]]
 

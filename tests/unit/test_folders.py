@@ -31,6 +31,16 @@ def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
     assert folder.stage("questions") == {"train": 3}
 
 
+def test_a_submitted_job_has_no_relative_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    RunFolder("runs/demo")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON", "{}")
+    with pytest.raises(ConfigError, match=r"run folder=runs/demo: .* where every node finds it"):
+        RunFolder("runs/demo")
+    assert RunFolder(str(tmp_path)).uri == str(tmp_path)
+
+
 def test_more_may_fail_when_a_run_goes_on(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
     manifest = folder.open(Config(), "m")

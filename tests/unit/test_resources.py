@@ -8,10 +8,11 @@ import pytest
 import ray
 
 from agentark_ray.config import parse_config
-from agentark_ray.resources import VARIABLE, coming_nodes, lacking
+from agentark_ray.resources import VARIABLE, LacksRoom, coming_nodes, lacking
 from agentark_ray.section import ConfigError
 from agentark_ray.session import need_resources
 from agentark_ray.train.grpo_training import need_places
+from agentark_ray.train.rollouts import where
 
 SIX = [{"CPU": 8.0, "GPU": 3.0}, {"CPU": 8.0, "GPU": 3.0}]
 FOUR = [{"CPU": 4.0, "GPU": 1.0}] * 4
@@ -25,7 +26,7 @@ def gpus(*sizes: int) -> list[dict[str, float]]:
 
 
 def grown(types: object) -> list[dict[str, float]]:
-    return [dict(node) for node in coming_nodes({VARIABLE: json.dumps(types)})]
+    return [dict(node) for node, _ in coming_nodes({VARIABLE: json.dumps(types)})]
 
 
 def test_what_is_missing_is_said_in_groups() -> None:
@@ -88,7 +89,10 @@ def test_nothing_is_said_of_growth(environment: dict[str, str]) -> None:
     assert coming_nodes(environment) == []
 
 
-@pytest.mark.parametrize("text", ["8", "[8]", "nodes", '[{"GPU": 8}]', '[{"nodes": "x"}]'])
+@pytest.mark.parametrize(
+    "text",
+    ["8", "[8]", "nodes", '[{"GPU": 8}]', '[{"nodes": "x"}]', '[{"nodes": 1, "labels": "spot"}]'],
+)
 def test_a_wrong_variable_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"{VARIABLE}={text}: expected JSON")):
         coming_nodes({VARIABLE: text})
@@ -130,10 +134,85 @@ def test_only_nodes_with_the_labels_count(monkeypatch: pytest.MonkeyPatch) -> No
     need_resources("train", [CPU] * 10)
     stays = {"market-type": "on-demand"}
     need_resources("train", [CPU] * 2, stays)
-    with pytest.raises(ConfigError, match="train: needs 3 CPUs, the cluster has 2"):
+    with pytest.raises(LacksRoom, match=r"train on nodes with .*: needs 3 CPUs, the cluster has 2"):
         need_resources("train", [CPU] * 3, stays)
-    with pytest.raises(ConfigError, match="train: needs 1 CPUs, the cluster has 0"):
+    with pytest.raises(LacksRoom, match=r"train on nodes with .*: needs 1 CPUs, .* has 0$"):
         need_resources("train", [CPU], {**stays, "zone": "b"})
+
+
+def test_only_nodes_to_come_that_have_the_labels_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", list)
+    types = [
+        {"nodes": 2, "CPU": 8},
+        {"nodes": 2, "CPU": 8, "labels": {"market-type": "spot"}},
+        {"nodes": 1, "CPU": 8, "labels": {"market-type": "on-demand", "zone": "a"}},
+    ]
+    monkeypatch.setenv(VARIABLE, json.dumps(types))
+    stays = {"market-type": "on-demand"}
+    need_resources("train", [CPU] * 40)
+    need_resources("train", [CPU] * 8, stays)
+    with pytest.raises(LacksRoom, match=r"needs 9 CPUs, the cluster has 8 when it is as large"):
+        need_resources("train", [CPU] * 9, stays)
+    words = rf"has 0; {VARIABLE} has no nodes with these labels"
+    with pytest.raises(LacksRoom, match=words):
+        need_resources("train", [CPU], {"market-type": "reserved"})
+
+
+ON_DEMAND = "train.label_selector={market-type: on-demand}"
+
+
+@pytest.mark.parametrize(
+    ("on_demand", "others", "workers", "elsewhere"),
+    [
+        (4, 4, 4, 2),  # the engines have a node of their own
+        (5, 1, 4, 1),  # one of them
+        (6, 0, 4, 0),
+        (4, 4, 6, None),  # workers have 4 GPUs and cannot have the other four
+        (5, 1, 5, None),  # one engine is left on the workers' node
+    ],
+)
+@pytest.mark.parametrize("coming", [False, True])
+def test_engines_of_grpo_leave_the_workers_their_nodes(
+    on_demand: int,
+    others: int,
+    workers: int,
+    elsewhere: int | None,
+    coming: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = {"on-demand": on_demand, "spot": others}
+    types = [
+        {"nodes": 1, "CPU": 8, "GPU": gpus, "labels": {"market-type": kind}}
+        for kind, gpus in kinds.items()
+    ]
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": gpus}, "Labels": {"market-type": kind}}
+        for kind, gpus in kinds.items()
+    ]
+    monkeypatch.setattr(ray, "nodes", list if coming else lambda: nodes)
+    if coming:
+        monkeypatch.setenv(VARIABLE, json.dumps(types))
+    sizes = (f"train.workers={workers}", "distill.grpo.actors=2", "gpus_per_engine=1")
+    batch = f"train.batch_size={workers * 4}"
+    config = parse_config(
+        {}, [f"output={tmp_path}", "distill.type=pad", *sizes, batch, ON_DEMAND], "test"
+    )
+    if elsewhere is not None:
+        assert need_places(config) == elsewhere
+        return
+    with pytest.raises(LacksRoom, match=r"elsewhere\) on nodes with .*on-demand.*: needs \d GPUs"):
+        need_places(config)
+
+
+def test_where_an_actor_may_be() -> None:
+    assert where({}, apart=False) == {"label_selector": None}
+    labels = {"market-type": "on-demand", "zone": "a"}
+    assert where(labels, apart=False) == {"label_selector": labels}
+    assert where(labels, apart=True) == {  # it is enough that one is not so
+        "label_selector": {"market-type": "!on-demand"},
+        "fallback_strategy": [{"label_selector": {"zone": "!a"}}],
+    }
 
 
 def test_a_training_goes_on_with_other_labels() -> None:

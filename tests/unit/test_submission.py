@@ -20,12 +20,12 @@ from agentark_ray.cluster.submission import (
     EXCLUDES,
     JOBS,
     STOP_S,
-    check_shared,
     job_arguments,
     submission,
 )
 from agentark_ray.cluster.tokens import make_token, need_token, token_file
 from agentark_ray.config import ConfigError
+from agentark_ray.run_folder import check_shared
 
 ROOT = Path(__file__).parents[2]
 DEMO = "jobs/configs/demo.yaml"
