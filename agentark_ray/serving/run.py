@@ -31,7 +31,7 @@ def run(settings: ServeConfig, console: Console) -> None:
         ConfigError: what the user has to mend; nothing has been started.
     """
     schema = deploy_schema(settings)
-    save_hops()
+    tune_ray()
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     with ray_session(cpus=CPUS):
         need_resources("pools", bundles(settings, read_parts(settings)))
@@ -58,14 +58,16 @@ def run(settings: ServeConfig, console: Console) -> None:
                     serve.shutdown()
 
 
-def save_hops() -> None:
-    """Let replicas and proxies that this process starts have one event loop each.
+def tune_ray() -> None:
+    """Let replicas and proxies that this process starts have one event loop each, and no niceness.
 
     Serve would give the code of an application, and what routes its requests, threads of their own;
-    ours never holds a loop up, and a token then passes from thread to thread for nothing.
+    ours never holds a loop up, and a token then passes from thread to thread for nothing. Ray gives
+    its workers niceness 15, so that whatever else runs here would come before users' answers.
     """
-    for what in ("USER_CODE_IN_SEPARATE_THREAD", "ROUTER_IN_SEPARATE_LOOP"):
-        os.environ.setdefault(f"RAY_SERVE_RUN_{what}", "0")
+    for what in ("SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD", "SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"):
+        os.environ.setdefault(f"RAY_{what}", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def deploy_schema(settings: ServeConfig) -> dict[str, Any]:

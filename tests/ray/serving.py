@@ -13,7 +13,7 @@ from agentark_ray.config import parse_config
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.serving.config import ServeConfig, parse_serve_config
 from agentark_ray.serving.keys import add_key
-from agentark_ray.serving.run import deploy, deploy_schema, save_hops, wait_until_up
+from agentark_ray.serving.run import deploy, deploy_schema, tune_ray, wait_until_up
 from agentark_ray.session import ray_session
 
 QUESTION = "Tom has 3 apples and buys 4. How many has he?"
@@ -82,7 +82,7 @@ def application(
         rollout=values.pop("rollout", ROLLOUT),
         **values,
     )
-    save_hops()
+    tune_ray()
     with ray_session(cpus=16):
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         start(settings)

@@ -1,16 +1,30 @@
 """Jobs submitted to several Ray nodes on this machine, by the command line, with the token only."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import dataset
 
 from agentark_ray.cluster.local import LocalCluster, NodeSpec
-from tests.ray.nodes import Client, files, ids, local_cluster, scripted, wait_for, workers
+from tests.ray.nodes import (
+    DEADLINE_S,
+    ROOT,
+    Client,
+    files,
+    ids,
+    local_cluster,
+    scripted,
+    wait_for,
+    workers,
+)
 
 CHECKPOINT_EVERY = 5  # steps
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -77,6 +91,45 @@ def test_a_job_that_cannot_fit_says_so(
     args = scripted(tmp_path / "run", gsm8k_file(20), "engine.actors=2", "gpus_per_engine=4")
     failed = client("submit", "generate", "--wait", *args, code=2)
     assert "needs 8 GPUs (2 x 4, each group on one node), the cluster has 0" in failed.stdout
+
+
+def test_rays_own_command_runs_the_demo_with_the_same_result(
+    cluster: LocalCluster, token: Path, tmp_path: Path, gsm8k_file: Callable[[int], Path]
+) -> None:
+    known = ["tasks.name=gsm8k", f"tasks.path={gsm8k_file(100)}", "tasks.train_questions=60"]
+    small = ["tasks.eval_questions=40", "train.epochs=1", "distill.seq_len=256"]
+    fast = ["engine.type=scripted", "evaluate.latency_queries=2", "gates.min_traces=50"]
+    job = ["jobs/pipeline.py", "jobs/configs/demo.yaml", *known, *small, *fast]
+    here, there = tmp_path / "here", tmp_path / "there"
+    ray = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--working-dir", "."]
+    local = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    access = {
+        "RAY_API_SERVER_ADDRESS": cluster.state().dashboard,
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_MODE": "token",
+    }
+    for command, env in (
+        ([sys.executable, *job, f"output={here}"], local),
+        ([*ray, "--", "python", *job, f"output={there}"], {**local, **access}),
+    ):
+        subprocess.run(command, cwd=ROOT, env=env, check=True, timeout=DEADLINE_S)
+
+    def result(folder: Path) -> tuple[Any, ...]:
+        summary = json.loads((folder / "eval/summary.json").read_text())
+        arms = {name: (arm["n"], arm["accuracy"]) for name, arm in summary["arms"].items()}
+        stages = json.loads((folder / "manifest.json").read_text())["stages"].keys()
+        return list(stages), arms, ids(folder, "traces"), (folder / "report.html").exists()
+
+    assert result(there) == result(here)
+    assert "student" in result(there)[1]
+    refused = subprocess.run(
+        [*ray, "--", "python", *job],
+        cwd=ROOT,
+        env={**local, **access},
+        text=True,
+        capture_output=True,
+    )
+    assert "run folder=runs/demo: a job's folder must be" in refused.stdout
 
 
 def test_a_pipeline_loses_a_node_in_every_stage_and_uses_new_ones(

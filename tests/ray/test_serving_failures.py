@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 
+from agentark_ray.serving.config import ServeConfig
 from tests.ray.serving import MESSAGES, application, client, pids, replica_pids, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -50,13 +51,15 @@ def attempt(asked: openai.OpenAI, model: str) -> Any:
         return str(error)
 
 
-def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -> list[Any]:
+def load(
+    served: dict[str, Any], model: str, goes_on: Callable[[], bool], threads: int = 8
+) -> list[Any]:
     """Outcomes of all attempts at requests without a stream, each asked until it is answered."""
-    until, found = time.monotonic() + seconds, []
+    found = []
 
     def work() -> None:
         asked = client(PORT, served["key"], timeout=60)
-        while time.monotonic() < until:
+        while goes_on():
             for number in range(1 + RETRIES):
                 found.append(attempt(asked, model))
                 if found[-1] == 200:
@@ -71,8 +74,14 @@ def load(served: dict[str, Any], model: str, seconds: float, threads: int = 8) -
     return found
 
 
+def lasting(seconds: float) -> Callable[[], bool]:
+    """True for so long."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() < until
+
+
 def during_load(served: dict[str, Any], model: str, happens: Callable[[], None]) -> list[Any]:
-    """What `load` found while something happened after 3 s."""
+    """What `load` found while something happened after 3 s, until it had, LOAD_S at least."""
     failed: list[BaseException] = []
 
     def wait_and_do() -> None:
@@ -82,10 +91,10 @@ def during_load(served: dict[str, Any], model: str, happens: Callable[[], None])
         except BaseException as error:
             failed.append(error)
 
-    other = threading.Thread(target=wait_and_do)
+    other = threading.Thread(target=wait_and_do, daemon=True)
     other.start()
-    found = load(served, model, LOAD_S)
-    other.join(120)
+    enough = lasting(LOAD_S)
+    found = load(served, model, lambda: other.is_alive() or enough())
     assert not failed, failed
     return found
 
@@ -143,7 +152,7 @@ def test_a_killed_proxy_answers_again(
 
     found = during_load(served, "student", kill_and_wait)
     assert {200} <= set(found) <= {200, NO_CONNECTION}, Counter(found)
-    assert set(load(served, "student", 3)) == {200}
+    assert set(load(served, "student", lasting(3))) == {200}
     with capsys.disabled():
         print(f"\nproxy: {Counter(found)}, answers after {seconds[0]:.1f} s")
 
@@ -156,22 +165,44 @@ def healthy() -> bool:
         return False
 
 
-def test_an_update_costs_no_request(
-    served: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {name: set(replica_pids(name)) for name in ("EngineServer", "debate", "ingress")}
+def other_limits(served: dict[str, Any]) -> ServeConfig:
     limits = served["settings"].limits.model_copy(update={"timeout_s": 55.0})
-    changed = served["settings"].model_copy(update={"limits": limits})
+    return served["settings"].model_copy(update={"limits": limits})
+
+
+def other_student(served: dict[str, Any]) -> ServeConfig:
+    """Of an engine of its own, for which replicas of the first have to go."""
+    run = served["run"]
+    run.write_json({**run.read_json("students", "rsft.json"), "name": "b"}, "students", "b.json")
+    return served["settings"].model_copy(update={"student": "b"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "model", "new"),
+    [
+        (other_limits, "debate", ("debate", "ingress")),
+        (other_student, "student", ("EngineServer:student", "ingress")),
+    ],
+    ids=["limits", "student"],
+)
+def test_an_update_costs_no_request(
+    served: dict[str, Any],
+    changed: Callable[[dict[str, Any]], ServeConfig],
+    model: str,
+    new: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {name: set(replica_pids(name)) for name in new}  # whose arguments change
     seconds: list[float] = []
 
     def update() -> None:
         started = time.monotonic()
-        start(changed)
+        start(changed(served))
         seconds.append(time.monotonic() - started)
 
-    found = during_load(served, "debate", update)
+    found = during_load(served, model, update)
     assert set(found) == {200}, Counter(found)
-    for name in ("debate", "ingress"):  # whose arguments have changed
-        assert not before[name] & set(replica_pids(name))
+    for name, pids_before in before.items():
+        assert not pids_before & set(replica_pids(name)), name
     with capsys.disabled():
         print(f"\nupdate: {len(found)} requests, all replicas new after {seconds[0]:.1f} s")

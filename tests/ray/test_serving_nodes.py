@@ -24,6 +24,7 @@ from tests.ray.test_serving_failures import (
     NO_CONNECTION,
     PORT,
     during_load,
+    lasting,
     load,
 )
 
@@ -103,9 +104,10 @@ def test_a_lost_node_costs_no_request(
         seconds.append(time.monotonic() - lost)
 
     with ThreadPoolExecutor(1) as pool:
-        students = pool.submit(load, served, "student", LOAD_S)
+        students = pool.submit(load, served, "student", lasting(LOAD_S))
         debates = during_load(served, "debate", lose)
-    found = {"student": students.result(), "debate": debates + load(served, "debate", 3)}
+    debates += load(served, "debate", lasting(3))
+    found = {"student": students.result(), "debate": debates}
     for statuses in found.values():
         assert {200} <= set(statuses) <= {200, NO_CONNECTION, LOST_INGRESS} | AGAIN, Counter(
             statuses
