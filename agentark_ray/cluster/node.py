@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from agentark_ray.cluster.processes import HOST, family, free_port, send
+from agentark_ray.cluster.processes import HOST, SUBMITTED, family, free_port, send
 from agentark_ray.config import ConfigError
 
 START_S = 120.0
@@ -125,7 +125,7 @@ def _node_options() -> dict[str, object]:
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     """Of a node: this process's, without what would lead it to another cluster."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", SUBMITTED)}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     own = {"RAY_AUTH_MODE": "token", "PYTHONUNBUFFERED": "1", WAIT_FOR_HEAD: WAIT_FOR_HEAD_S}
     return {**kept, "PATH": path, **own, **more}

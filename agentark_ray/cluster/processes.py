@@ -8,6 +8,7 @@ import psutil
 
 from agentark_ray.config import ConfigError
 
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what Ray's job API tells a driver that it starts
 HOST = "127.0.0.1"
 
 

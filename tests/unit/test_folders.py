@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from agentark_ray import run_folder
 from agentark_ray.config import Config, ConfigError, parse_config
@@ -35,7 +36,7 @@ def test_a_submitted_job_has_no_relative_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     RunFolder("runs/demo")
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON", "{}")
+    monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
     with pytest.raises(ConfigError, match=r"run folder=runs/demo: .* where every node finds it"):
         RunFolder("runs/demo")
     assert RunFolder(str(tmp_path)).uri == str(tmp_path)
