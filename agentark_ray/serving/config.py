@@ -5,7 +5,7 @@ are served.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -211,6 +211,18 @@ def parse_serve_config(values: object, source: str) -> ServeConfig:
 def user_config(settings: ServeConfig) -> dict[str, Any]:
     """What may change while the application runs, as Serve's `user_config` of the ingress."""
     return {"rollout": settings.divided.model_dump(mode="json")}
+
+
+def rollout_of(settings: ServeConfig, user_config: Mapping[str, Any]) -> RolloutConfig:
+    """What an application's `user_config` says.
+
+    Raises:
+        ConfigError: it is no rollout, or one to arms that are not served.
+    """
+    if set(user_config) != {"rollout"}:
+        raise ConfigError(f"user_config: got the keys {list(user_config)}, expected rollout alone")
+    values = {**settings.model_dump(mode="json"), **user_config}
+    return parse_serve_config(values, "user_config").divided
 
 
 def is_loopback(host: str) -> bool:

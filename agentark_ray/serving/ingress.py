@@ -20,10 +20,9 @@ from ray.serve.llm.ingress import make_fastapi_ingress
 from starlette.exceptions import HTTPException
 
 from agentark_ray.prices import TokenPrices
-from agentark_ray.section import ConfigError
 from agentark_ray.serving.agreement import Shadow, agree, extracted
 from agentark_ray.serving.arms import AnyRequest, Arm, ModelArm, Reply, TeamArm, as_refused
-from agentark_ray.serving.config import AUTO, RolloutConfig, ServeConfig, parse_serve_config
+from agentark_ray.serving.config import AUTO, ServeConfig, rollout_of
 from agentark_ray.serving.events import error_body
 from agentark_ray.serving.guard import ANYBODY, SECURITY_HEADERS, Guard
 from agentark_ray.serving.keys import ApiKey
@@ -270,18 +269,6 @@ class Ingress:
         except TimeoutError:
             reply.give_up()  # where it came at the last moment
             raise Refused(504, f"no answer of {name} within {patience_s:.3g} s") from None
-
-
-def rollout_of(settings: ServeConfig, user_config: Mapping[str, Any]) -> RolloutConfig:
-    """What an application's `user_config` says.
-
-    Raises:
-        ConfigError: it is no rollout, or one to arms that are not served.
-    """
-    if set(user_config) != {"rollout"}:
-        raise ConfigError(f"user_config: got the keys {list(user_config)}, expected rollout alone")
-    values = {**settings.model_dump(mode="json"), **user_config}
-    return parse_serve_config(values, "user_config").divided
 
 
 def _card(name: str) -> dict[str, Any]:

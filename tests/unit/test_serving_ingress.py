@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from agentark_ray.section import ConfigError
 from agentark_ray.serving import ingress
 from agentark_ray.serving.budget import Budget
-from agentark_ray.serving.config import parse_serve_config, user_config
+from agentark_ray.serving.config import parse_serve_config, rollout_of, user_config
 from agentark_ray.serving.events import DONE, Answered, Said, Usage, sse
-from agentark_ray.serving.ingress import Ingress, rollout_of
+from agentark_ray.serving.ingress import Ingress
 from agentark_ray.serving.metrics import ServingMetrics
 from agentark_ray.serving.requests import Answers, ChatRequest, CompletionRequest, Refused
 from tests.unit.handles import FOREVER, Handle
