@@ -27,6 +27,7 @@ from typing import NoReturn
 from pyarrow import fs
 
 from agentark_ray.config import ConfigError
+from agentark_ray.location import make_folder
 
 LEASE = "lock.json"
 BEAT_S = 10.0
@@ -114,7 +115,7 @@ class _Lease:
 
     def take(self) -> None:
         try:
-            self._filesystem.create_dir(self._folder)
+            make_folder(self._filesystem, self._folder)
             self._watch()
             self.write()
             time.sleep(SETTLE_S)

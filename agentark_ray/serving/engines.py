@@ -141,6 +141,8 @@ def llm_config(
         "enable_prefix_caching": True,
         "trust_remote_code": engine.trust_remote_code,
         "enable_prompt_tokens_details": True,
+        "default_chat_template_kwargs": engine.chat_template_kwargs,
+        "generation_config": "vllm",  # as in a run: nothing is sampled by a model's own file
         "stream_interval": limits.stream_tokens,
     }
     if gpus:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agentark_ray.types import SOLVERS, Debate, Role, Turn, Vote
+from agentark_ray.types import SOLVERS, Completion, Debate, Role, Turn, Vote
 
 TOLD_BY = (*SOLVERS, Role.AGGREGATOR)  # whose words may be the answer's
 ID_PREFIX = "chatcmpl-"  # of request ids; vLLM adds it to what it is given
@@ -23,17 +23,33 @@ class Usage:
     """Tokens of all completions that an answer took."""
 
     prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompts'
     completion_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
         )
 
-    def as_openai(self) -> dict[str, int]:
+    def as_openai(self) -> dict[str, Any]:
         """The `usage` of a response."""
-        return {**asdict(self), "total_tokens": self.prompt_tokens + self.completion_tokens}
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+
+
+def used(completion: Completion) -> Usage:
+    """Tokens of one completion."""
+    return Usage(
+        prompt_tokens=completion.prompt_tokens,
+        cached_tokens=completion.cached_tokens,
+        completion_tokens=completion.output_tokens,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +60,8 @@ class Said:
     agent: int
     role: str
     answer: str | None
+    prompt_tokens: int
+    cached_tokens: int
     output_tokens: int
     latency_ms: float  # of this completion
     text: str | None = None
@@ -67,6 +85,7 @@ class HandedOver:
 
     confidence: float | None  # mean log-probability of the student's tokens; None if it failed
     threshold: float
+    usage: Usage = Usage()  # of the student, as far as it is known
     event: str = "handed_over"
 
 
@@ -104,6 +123,8 @@ def said(turn: Turn, trace: bool) -> Said:
         agent=turn.agent,
         role=turn.role,
         answer=turn.answer,
+        prompt_tokens=turn.completion.prompt_tokens,
+        cached_tokens=turn.completion.cached_tokens,
         output_tokens=turn.completion.output_tokens,
         latency_ms=round(1000 * turn.completion.latency_s, 1),
         text=turn.completion.text if trace else None,
@@ -116,8 +137,6 @@ def traced(turn: Turn) -> dict[str, Any]:
     return {
         **asdict(said(turn, True)),
         "messages": list(turn.messages),
-        "prompt_tokens": completion.prompt_tokens,
-        "cached_tokens": completion.cached_tokens,
         "finish_reason": completion.finish_reason,
         "mean_logprob": completion.mean_logprob,
     }
@@ -130,10 +149,7 @@ def voted(vote: Vote) -> Voted:
 
 def usage(debate: Debate) -> Usage:
     """Tokens of all turns."""
-    return Usage(
-        prompt_tokens=sum(turn.completion.prompt_tokens for turn in debate.turns),
-        completion_tokens=sum(turn.completion.output_tokens for turn in debate.turns),
-    )
+    return sum((used(turn.completion) for turn in debate.turns), Usage())
 
 
 def answered(debate: Debate, equal: Any, trace: bool) -> Answered:
@@ -193,6 +209,8 @@ def chunks(event: Event, *, request_id: str, model: str, with_usage: bool) -> li
     head = _head(request_id, model, "chat.completion.chunk")
     if not isinstance(event, Answered):
         told = {name: value for name, value in asdict(event).items() if value is not None}
+        if isinstance(event, HandedOver):
+            told["usage"] = event.usage.as_openai()
         return [sse({**head, "choices": [_delta({})], "agentark": told})]
     text = _delta({"role": "assistant", "content": event.text})
     end = {**_delta({}), "finish_reason": event.finish_reason}

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentark_ray.serving.budget import Budget
 from agentark_ray.serving.events import ID_PREFIX, error_body
 from agentark_ray.serving.keys import ApiKey, find
+from agentark_ray.serving.metrics import responses_counter
 
 OPEN = ("/health", "/ready", "/compare", "/compare.css", "/compare.js")  # without a key
 ANYBODY = "anybody"  # the name of a user without a key, where no keys are asked for
@@ -61,6 +62,7 @@ class Guard:
         self._body_bytes = body_bytes
         self._replicas = replicas
         self._budgets: dict[str, Budget] = {}
+        self._responses = responses_counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,6 +73,7 @@ class Guard:
 
         async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._count(scope, message["status"])
                 found = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     found[name] = value
@@ -81,6 +84,11 @@ class Guard:
             await _refuse(respond, *refusal)
             return
         await self._app(scope, self._bounded(receive), respond)
+
+    def _count(self, scope: Scope, status: int) -> None:
+        if scope["path"] not in OPEN:
+            user = scope["state"].get("user", ANYBODY)
+            self._responses.inc(1, {"status": str(status), "user": user})
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[Any, ...] | None:
         """(status, message, seconds to wait) if the request is not let in."""

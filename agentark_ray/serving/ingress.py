@@ -8,6 +8,7 @@ knows single models only.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from agentark_ray.serving.requests import (
 from agentark_ray.serving.rollout import choose, fallbacks, is_shadowed
 from agentark_ray.serving.watch import RETRY_S, WATCH, running_ingresses
 from agentark_ray.tasks.registry import TASKS
+from agentark_ray.types import Sampling
 
 RECENT_S = 5.0  # for the recorder to answer
 UNFIT = (404, 422)  # what was asked is not for this arm, and may be for another one
@@ -61,7 +63,7 @@ class Ingress:
         settings: of the application.
         task: the run's, whose grader compares answers.
         student: the student's name, for the records.
-        max_tokens: output tokens where a request says nothing.
+        own: sampling of single models where a request says nothing.
         prices: of tokens, for the compare page.
     """
 
@@ -75,14 +77,14 @@ class Ingress:
         settings: ServeConfig,
         task: str,
         student: str,
-        max_tokens: int,
+        own: Sampling,
         prices: TokenPrices | None,
     ) -> None:
         limits, self._grader = settings.limits, TASKS[task].grader
         instruction = self._grader.instruction
         self._arms: dict[str, Arm] = {
             **{
-                name: ModelArm(name, handle, instruction, limits, max_tokens)
+                name: ModelArm(name, handle, instruction, limits, own)
                 for name, handle in engines.items()
             },
             **{name: TeamArm(name, handle, limits) for name, handle in teams.items()},
@@ -139,9 +141,8 @@ class Ingress:
 
     async def recent(self) -> dict[str, Any]:
         """Figures of the latest requests, and the rollout."""
-        prices = self._prices and {"prompt": self._prices.prompt, "output": self._prices.output}
         return {
-            "prices": prices,  # US dollars a million tokens
+            "prices": self._prices and asdict(self._prices),  # US dollars a million tokens
             "rollout": self._rollout.model_dump(mode="json"),
             "requests": await self._latest(),
         }

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -39,8 +40,9 @@ class Ledger:
         self._student = student
         self._log_prompts = log_prompts
         self._ongoing = 0
-        self._rows: list[dict[str, Any]] = []
-        self._recent: list[dict[str, Any]] = []
+        self._rows: deque[dict[str, Any]] = deque(maxlen=LOST_ROWS)
+        self._recent: deque[dict[str, Any]] = deque(maxlen=LOST_ROWS)
+        self._telling = False
         self._background: set[asyncio.Task[Any]] = set()
 
     def started(self) -> None:
@@ -114,7 +116,8 @@ class Ledger:
                 agreement=agreement,
             )
         )
-        if len(self._recent) == 1:
+        if not self._telling:
+            self._telling = True
             self.in_background(self._tell())
 
     def _row(self, body: ChatRequest, reply: Reply, latency_s: float) -> dict[str, Any]:
@@ -129,16 +132,19 @@ class Ledger:
         }
 
     async def _tell(self) -> None:
-        await asyncio.sleep(TELL_S)
-        rows, recent = self._rows, self._recent
-        self._rows, self._recent = [], []
-        try:
-            await self._recorder.add.remote(rows, recent)
-        except Exception as error:  # it starts again
-            LOGGER.warning("records wait: %s", type(error).__name__)
-            self._rows = [*rows, *self._rows][-LOST_ROWS:]
-            self._recent = [*recent, *self._recent][-LOST_ROWS:]
-            self.in_background(self._tell())
+        """Tell the recorder, once at a time: while it has no replica, a call waits without end."""
+        while self._recent:
+            await asyncio.sleep(TELL_S)
+            rows, recent = list(self._rows), list(self._recent)
+            self._rows.clear()
+            self._recent.clear()
+            try:
+                await self._recorder.add.remote(rows, recent)
+            except Exception as error:  # it starts again
+                LOGGER.warning("records wait: %s", type(error).__name__)
+                self._rows = deque([*rows, *self._rows], maxlen=LOST_ROWS)
+                self._recent = deque([*recent, *self._recent], maxlen=LOST_ROWS)
+        self._telling = False
 
 
 def characters(body: AnyRequest) -> int:

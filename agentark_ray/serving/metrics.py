@@ -7,6 +7,13 @@ SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 1
 ROUNDS = [0.5 + rounds for rounds in range(17)]
 
 
+def responses_counter() -> Counter:
+    """Of one guard: every response, also of a request that reaches no arm, by who asked."""
+    return Counter(
+        "agentark_serve_responses", "HTTP responses, by status.", tag_keys=("status", "user")
+    )
+
+
 class ServingMetrics:
     """Of one replica of the ingress."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentark_ray.location import locate
+from agentark_ray.location import locate, make_folder
 from agentark_ray.monitoring import MONITORING_SCHEMA
 
 RECENT = 500  # requests in memory
@@ -65,7 +65,7 @@ class Recorder:
             self._rows = kept
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self._filesystem.create_dir(self._folder)
+        make_folder(self._filesystem, self._folder)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{self._folder}/{stamp}-{uuid.uuid4().hex[:8]}.parquet"
         table = pa.Table.from_pylist(rows, schema=MONITORING_SCHEMA)

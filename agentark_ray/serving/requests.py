@@ -15,6 +15,7 @@ from agentark_ray.types import Message, Sampling
 
 MAX_TOP_LOGPROBS = 5
 MAX_CHARS = 20_000  # of a text whose answer is looked for
+MAX_FIELDS = 100  # of an object
 
 
 def _encodable(text: str) -> str:
@@ -60,7 +61,17 @@ def _refused(*args: Any) -> Refused:
 
 
 class _Strict(BaseModel):
+    """Of a body with a million errors few are found: FastAPI writes each of them down, in the loop
+    that serves all streams. Hence also `fail_fast`."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict) and len(values) > MAX_FIELDS:
+            raise ValueError(f"got {len(values)} fields, expected {MAX_FIELDS} at most")
+        return values
 
 
 class TextPart(_Strict):
@@ -74,7 +85,7 @@ class ChatMessage(_Strict):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    content: Text | Annotated[list[TextPart], Field(fail_fast=True)]
     name: Text | None = None
 
     @property
@@ -122,7 +133,7 @@ class _Sampled(_Strict):
 class ChatRequest(_Sampled):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
@@ -192,6 +203,11 @@ class Asked:
             if getattr(self, name) is not None
         }
         return replace(own, **said)
+
+
+def capped(own: Sampling, max_tokens: int) -> Sampling:
+    """A speaker's sampling, with answers of `max_tokens` at most."""
+    return replace(own, max_tokens=min(own.max_tokens, max_tokens))
 
 
 def asked(request: ChatRequest) -> Asked:

@@ -1,6 +1,7 @@
 """`agentark serve`: deploy the application, wait for it, and stay until it is stopped."""
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ START_S = 900.0  # until engines are up
 POLL_S = 1.0  # while it starts
 LOOK_S = 5.0  # that it is still there
 CPUS = 12  # logical, of a local instance: every replica takes one
+CONNECT_S = 2.0
 PROXY_S = 5.0  # that the proxy waits longer than a request may take
 
 
@@ -33,6 +35,8 @@ def run(settings: ServeConfig, console: Console) -> None:
     schema = deploy_schema(settings)
     tune_ray()
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    if not on_cluster:
+        check_port(settings)
     with ray_session(cpus=CPUS):
         need_resources("pools", bundles(settings, read_parts(settings)))
         from ray import serve
@@ -126,6 +130,22 @@ def check_place(settings: ServeConfig, place: "HTTPOptions | None") -> None:
             f" requests after request_timeout_s={most:g}, expected {wanted:g} or more; give a"
             f" shorter one, or end it with `serve shutdown`"
         )
+
+
+def check_port(settings: ServeConfig) -> None:
+    """Refuse a port at which somebody listens: Serve's proxy would share it, and its requests.
+
+    Raises:
+        ConfigError: it is taken.
+    """
+    try:
+        socket.create_connection((settings.host, settings.port), timeout=CONNECT_S).close()
+    except OSError:
+        return
+    raise ConfigError(
+        f"host={settings.host}, port={settings.port}: somebody listens there already; give another"
+        " port, or, to change an application that runs, RAY_ADDRESS (auto on this machine)"
+    )
 
 
 def deploy(schema: dict[str, Any]) -> None:

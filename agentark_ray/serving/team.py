@@ -28,9 +28,10 @@ from agentark_ray.serving.events import (
     answered,
     said,
     traced,
+    used,
     voted,
 )
-from agentark_ray.serving.requests import Asked, Refused
+from agentark_ray.serving.requests import Asked, Refused, capped
 from agentark_ray.serving.watch import WATCH
 from agentark_ray.tasks.registry import TASKS
 from agentark_ray.types import (
@@ -59,16 +60,16 @@ def question_of(config: Config, asked: Asked) -> Question:
     )
 
 
-def as_asked(protocol: Any, asked: Asked) -> DebateProtocol:
-    """The protocol with the request's sampling and system messages."""
-    return replace(
-        protocol, speakers=tuple(_speaker(speaker, asked) for speaker in protocol.speakers)
-    )
+def as_asked(protocol: Any, asked: Asked, max_tokens: int) -> DebateProtocol:
+    """The protocol with the request's sampling and system messages, and no longer answers than
+    `max_tokens`."""
 
+    def told(speaker: Speaker) -> Speaker:
+        persona = "\n\n".join(part for part in (asked.system, speaker.persona) if part)
+        own = capped(speaker.sampling, max_tokens)
+        return replace(speaker, persona=persona, sampling=asked.sampling(own))
 
-def _speaker(speaker: Speaker, asked: Asked) -> Speaker:
-    persona = "\n\n".join(part for part in (asked.system, speaker.persona) if part)
-    return replace(speaker, persona=persona, sampling=asked.sampling(speaker.sampling))
+    return replace(protocol, speakers=tuple(told(speaker) for speaker in protocol.speakers))
 
 
 class DebateServer:
@@ -98,7 +99,7 @@ class DebateServer:
         Raises:
             Refused: the debate failed.
         """
-        protocol = as_asked(self._protocol, asked)
+        protocol = as_asked(self._protocol, asked, self._limits.max_tokens)
         generate = await self._team.generate(protocol.speakers, self._config.model)
         told: asyncio.Queue[Turn | Vote | None] = asyncio.Queue()
 
@@ -177,6 +178,7 @@ class HybridServer:
         self._team = Team(config, handles, limits)
         self._debate = debate.options(stream=True).answer
         self._threshold = threshold
+        self._limits = limits
         self._patience_s = min(limits.patience_s, limits.timeout_s / 2)
         self._pools = pools
         self._protocol = arm_protocol(config, "single")
@@ -198,7 +200,8 @@ class HybridServer:
             yield mine
             return
         confidence = mine.confidence if mine else None
-        yield HandedOver(confidence=confidence, threshold=self._threshold)
+        before = mine.usage if mine else Usage()
+        yield HandedOver(confidence=confidence, threshold=self._threshold, usage=before)
         response: Any = self._debate.remote(asked)
         try:
             async for event in response:
@@ -211,7 +214,7 @@ class HybridServer:
     async def _student_says(self, asked: Asked) -> Answered | None:
         """Its answer; None if there is none."""
         WATCH.start(self._pools)
-        protocol = as_asked(self._protocol, asked)
+        protocol = as_asked(self._protocol, asked, self._limits.max_tokens)
         generate = await self._team.generate(protocol.speakers, self._student)
         question = question_of(self._config, asked)
         try:
@@ -240,9 +243,7 @@ def _student_answer(first: Debate, trace: bool) -> Answered | None:
         text=completion.text,
         answer=turn.answer if whole else None,
         path="student",
-        usage=Usage(
-            prompt_tokens=completion.prompt_tokens, completion_tokens=completion.output_tokens
-        ),
+        usage=used(completion),
         finish_reason=completion.finish_reason,
         confidence=completion.mean_logprob,
         trace=[{**traced(turn), "role": "student"}] if trace else None,

@@ -120,7 +120,12 @@ def test_rays_own_command_runs_the_demo_with_the_same_result(
         stages = json.loads((folder / "manifest.json").read_text())["stages"].keys()
         return list(stages), arms, ids(folder, "traces"), (folder / "report.html").exists()
 
+    def losses(folder: Path) -> list[float]:
+        curve = json.loads((folder / "checkpoints/rsft/loss.json").read_text())
+        return [row["loss"] for row in curve]
+
     assert result(there) == result(here)
+    assert losses(there) == pytest.approx(losses(here), rel=1e-3) and losses(here)
     assert "student" in result(there)[1]
     refused = subprocess.run(
         [*ray, "--", "python", *job],

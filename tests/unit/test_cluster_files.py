@@ -212,15 +212,32 @@ def test_the_nodes_roles_may_reach_their_bucket_and_nothing_else() -> None:
         for node in launcher("aws")["available_node_types"].values()
     }
     assert used == profiles
-    conditions: Object = {}
-    for statement in resources["HeadRole"]["Properties"]["Policies"][0]["PolicyDocument"][
-        "Statement"
-    ]:
-        conditions |= statement.get("Condition", {}).get("StringEquals", {})
-    assert conditions == {
-        "ec2:ResourceTag/ray-cluster-name": launcher("aws")["cluster_name"],
-        "iam:AWSServiceName": "spot.amazonaws.com",
+    own = ("ec2:ResourceTag/ray-cluster-name", launcher("aws")["cluster_name"])
+    expected = {
+        "ec2:Describe*": {None},
+        "ec2:RunInstances": {None},
+        "ssm:GetParameters": {None},
+        "ec2:CreateTags": {own, ("ec2:CreateAction", "RunInstances")},
+        "ec2:DeleteTags": {own},
+        "ec2:StartInstances": {own},
+        "ec2:StopInstances": {own},
+        "ec2:TerminateInstances": {own},
+        "iam:CreateServiceLinkedRole": {("iam:AWSServiceName", "spot.amazonaws.com")},
+        "iam:PassRole": {None},
     }
+    assert conditions_of(resources["HeadRole"]["Properties"]["Policies"][0]) == expected
+
+
+def conditions_of(policy: Object) -> dict[str, set[tuple[str, str] | None]]:
+    """Every action that a policy allows, and under which conditions; None is without one."""
+    found: dict[str, set[tuple[str, str] | None]] = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions = statement["Action"]
+        equal = statement.get("Condition", {}).get("StringEquals")
+        assert equal is None or len(equal) == 1  # several would all have to hold
+        for action in [actions] if isinstance(actions, str) else actions:
+            found.setdefault(action, set()).update(equal.items() if equal else [None])
+    return found
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])

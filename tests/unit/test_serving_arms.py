@@ -14,8 +14,9 @@ from agentark_ray.serving import engines
 from agentark_ray.serving.arms import ModelArm, Reply, TeamArm, _forward, _told, as_refused
 from agentark_ray.serving.config import LimitsConfig
 from agentark_ray.serving.engines import EngineUnavailable
-from agentark_ray.serving.events import DONE, Answered, Said, Usage, sse
-from agentark_ray.serving.requests import ChatRequest, Refused
+from agentark_ray.serving.events import DONE, Answered, HandedOver, Said, Usage, sse
+from agentark_ray.serving.requests import ChatRequest, CompletionRequest, Refused
+from agentark_ray.types import Sampling
 from tests.unit.handles import FOREVER, Handle
 
 
@@ -23,7 +24,11 @@ def text(content: str) -> str:
     return sse({"choices": [{"index": 0, "delta": {"content": content}}]})
 
 
-USED = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+USED = {
+    **{"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+    "prompt_tokens_details": {"cached_tokens": 6},
+}
+OWN = Sampling(temperature=0.7, top_p=0.9, max_tokens=9)
 USAGE = sse({"choices": [], "usage": USED})
 
 
@@ -55,12 +60,27 @@ def test_a_client_that_leaves_has_used_what_it_was_sent() -> None:
 def test_the_engine_says_what_a_whole_stream_used() -> None:
     reply, sent = forwarded([text("a"), text("b"), USAGE, DONE], until=3, wanted=True, collect=True)
     assert json.loads(sent[-1].removeprefix("data: "))["usage"] == USED
-    assert reply.usage == Usage(prompt_tokens=11, completion_tokens=7)
+    assert reply.usage == Usage(prompt_tokens=11, cached_tokens=6, completion_tokens=7)
     assert reply.text == "ab"
 
 
 def turn(tokens: int) -> Said:
-    return Said(round=0, agent=0, role="solver", answer="4", output_tokens=tokens, latency_ms=1)
+    return Said(
+        round=0,
+        agent=0,
+        role="solver",
+        answer="4",
+        prompt_tokens=20,
+        cached_tokens=8,
+        output_tokens=tokens,
+        latency_ms=1,
+    )
+
+
+def spoken(*tokens: int) -> Usage:
+    """Of turns of so many output tokens."""
+    turns = len(tokens)
+    return Usage(prompt_tokens=20 * turns, cached_tokens=8 * turns, completion_tokens=sum(tokens))
 
 
 ANSWER = Answered(
@@ -86,8 +106,8 @@ def test_a_debate_that_is_left_has_used_its_turns_so_far() -> None:
             await anext(stream)
         return reply
 
-    assert asyncio.run(read(1)).usage == Usage(completion_tokens=5)
-    assert asyncio.run(read(2)).usage == Usage(completion_tokens=12)
+    assert asyncio.run(read(1)).usage == spoken(5)
+    assert asyncio.run(read(2)).usage == spoken(5, 7)
     assert asyncio.run(read(3)).usage == Usage(prompt_tokens=50, completion_tokens=12)
 
 
@@ -103,7 +123,7 @@ def test_a_debate_without_a_stream_has_used_its_turns_when_it_is_left() -> None:
     reply = Reply()
     with pytest.raises(Refused, match="no answer in time"):
         debate(reply, [turn(5), turn(7), FOREVER], timeout_s=1.0)
-    assert (reply.arm, reply.usage) == ("debate", Usage(completion_tokens=12))
+    assert (reply.arm, reply.usage) == ("debate", spoken(5, 7))
 
 
 def test_a_request_has_one_deadline_and_one_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +151,7 @@ def test_what_another_attempt_has_used_is_not_counted() -> None:
     reply = Reply()
     with pytest.raises(Refused) as refused:
         debate(reply, [turn(5), ActorDiedError()], [turn(7), ActorDiedError()], retries=1)
-    assert refused.value.status == 503 and reply.usage == Usage(completion_tokens=7)
+    assert refused.value.status == 503 and reply.usage == spoken(7)
 
 
 def test_an_endpoint_that_does_not_answer_is_asked_again_later() -> None:
@@ -147,9 +167,32 @@ def test_what_a_deployment_raises_is_no_bug_of_who_asked_it() -> None:
     assert as_refused(KeyError("mine")) is None
 
 
+def test_a_student_that_is_left_after_handing_over_has_used_its_answer() -> None:
+    reply = Reply()
+    student = HandedOver(confidence=-0.9, threshold=-0.5, usage=spoken(3))
+    with pytest.raises(Refused, match="no answer in time"):
+        debate(reply, [student, turn(5), FOREVER], timeout_s=1.0)
+    assert reply.handed_over and reply.usage == spoken(3, 5)
+
+
+def test_a_single_model_samples_as_in_its_run_where_a_request_says_nothing() -> None:
+    arm = ModelArm("student", Handle(), "Think.", LimitsConfig(), OWN)  # type: ignore[arg-type]
+
+    def sampled(body: Any) -> tuple[Any, ...]:
+        sent = arm._sent(body, "chatcmpl-1")
+        limit = getattr(sent, "max_completion_tokens", None) or sent.max_tokens
+        return sent.temperature, sent.top_p, limit
+
+    completion = {"model": "student", "prompt": "2 + 2"}
+    assert sampled(request()) == (0.7, 0.9, 9)
+    assert sampled(CompletionRequest.model_validate(completion)) == (0.7, 0.9, 9)
+    assert sampled(request(temperature=0.0, max_tokens=5)) == (0.0, 0.9, 5)
+    assert sampled(CompletionRequest.model_validate({**completion, "top_p": 0.5}))[:2] == (0.7, 0.5)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_stream_options_are_sent_with_streams_only(stream: bool) -> None:
-    arm = ModelArm("student", Handle(), "Think.", LimitsConfig(), 9)  # type: ignore[arg-type]
+    arm = ModelArm("student", Handle(), "Think.", LimitsConfig(), OWN)  # type: ignore[arg-type]
     sent = arm._sent(request(stream=stream, stream_options={"include_usage": False}), "chatcmpl-1")
     wanted = sent.stream_options and sent.stream_options.include_usage
     assert wanted == (True if stream else None)

@@ -13,6 +13,7 @@ from ray.serve.llm import openai_api_models as wire
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import parse_config
+from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.http import EndpointError
 from agentark_ray.engine.vllm import CPU_THREADS
 from agentark_ray.serving import engines, team
@@ -230,6 +231,39 @@ def test_prompts_go_where_they_are_cached_if_there_is_a_choice(tmp_path: Path) -
     router = found["request_router_config"]
     assert router["request_router_class"] == f"{PrefixRouter.__module__}.PrefixRouter"
     assert router["request_router_kwargs"] == {"imbalance": 4}
+
+
+def test_an_engine_is_set_as_in_the_run(tmp_path: Path) -> None:
+    thinking = {"chat_template_kwargs": {"enable_thinking": True}}
+    config = parse_config(
+        {
+            "output": str(tmp_path),
+            "engine": {
+                "chat_template_kwargs": {"enable_thinking": False},
+                "models": {"org/big": thinking},
+            },
+            "debate": {"team": [{"model": "org/big"}]},
+        },
+        [],
+        "test",
+    )
+
+    def args(name: str) -> Any:
+        made = llm_config(config, ModelRef(name=name), "base", PoolConfig(), LIMITS)
+        engine: Any = made.get_engine_config()
+        return {**engine.frontend_kwargs, **engine.engine_kwargs}  # as Ray reads them
+
+    for name, thinks in (("tiny", False), ("org/big", True)):
+        assert args(name)["default_chat_template_kwargs"] == {"enable_thinking": thinks}
+        assert args(name)["generation_config"] == "vllm"
+
+
+def test_no_speaker_says_more_than_the_operator_allows(tmp_path: Path) -> None:
+    config = parse_config({}, [f"output={tmp_path}", "debate.max_tokens=512"], "test")
+    protocol: Any = arm_protocol(config, "debate")
+    for limit, said, expected in ((4096, None, 512), (128, None, 128), (4096, 700, 700)):
+        found = team.as_asked(protocol, Asked(question="2 + 2?", max_tokens=said), limit)
+        assert {speaker.sampling.max_tokens for speaker in found.speakers} == {expected}
 
 
 def test_an_engine_without_a_gpu_leaves_a_core(

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from agentark_ray.serving.events import (
@@ -167,7 +168,16 @@ def parsed(pieces: list[str]) -> list[Any]:
 @pytest.mark.parametrize(
     "event",
     [
-        Said(round=0, agent=1, role="agent", answer="2", output_tokens=3, latency_ms=9.0),
+        Said(
+            round=0,
+            agent=1,
+            role="agent",
+            answer="2",
+            prompt_tokens=5,
+            cached_tokens=4,
+            output_tokens=3,
+            latency_ms=9.0,
+        ),
         Voted(round=0, answer="2", count=3, agents=5),
         HandedOver(confidence=-0.5, threshold=-0.2),
     ],
@@ -177,6 +187,17 @@ def test_events_are_chunks_without_text(event: Any) -> None:
     chunk = ChatCompletionChunk.model_validate(value)
     assert chunk.choices[0].delta.content is None
     assert value["agentark"]["event"] == event.event
+
+
+def test_cached_tokens_are_told_as_openai_does() -> None:
+    used = Usage(prompt_tokens=5, cached_tokens=4, completion_tokens=3)
+    told = CompletionUsage.model_validate((used + used).as_openai())
+    assert (told.prompt_tokens, told.completion_tokens, told.total_tokens) == (10, 6, 16)
+    assert told.prompt_tokens_details is not None
+    assert told.prompt_tokens_details.cached_tokens == 8
+    over = HandedOver(confidence=-0.5, threshold=-0.2, usage=used)
+    (value,) = parsed(chunks(over, request_id="chatcmpl-1", model="hybrid", with_usage=False))
+    assert value["agentark"]["usage"] == used.as_openai()
 
 
 @pytest.mark.parametrize("with_usage", [False, True])

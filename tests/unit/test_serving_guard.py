@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from agentark_ray.serving import guard
-from agentark_ray.serving.guard import Guard
+from agentark_ray.serving.guard import ANYBODY, Guard
 from agentark_ray.serving.keys import ApiKey, hash_of
 
 KEY = "ak-" + "k" * 40
@@ -55,6 +56,26 @@ def client(
 
 def post(http: TestClient, headers: dict[str, str] | None = None, **body: Any) -> Any:
     return http.post("/v1/chat/completions", json=body, headers=headers)
+
+
+def test_every_response_is_counted_by_its_status_and_who_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[Any] = []
+    counter = SimpleNamespace(inc=lambda by, tags: counted.append((by, *tags.values())))
+    monkeypatch.setattr(guard, "responses_counter", lambda: counter)
+    http = client(requests=1)
+    post(http)
+    post(http)
+    post(http, headers={"authorization": "Bearer no"})
+    post(http, text="x" * 2000)
+    http.get("/compare")
+    assert counted == [
+        (1, "200", "alice"),
+        (1, "429", "alice"),
+        (1, "401", ANYBODY),
+        (1, "413", ANYBODY),
+    ]
 
 
 def test_the_owner_of_a_key_is_let_in() -> None:

@@ -113,6 +113,33 @@ def test_records_wait_for_a_recorder_that_is_lost(monkeypatch: pytest.MonkeyPatc
     assert kept == ["lost", (2, [5, 6])]
 
 
+def test_a_recorder_without_a_replica_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call to it waits until there is one."""
+    monkeypatch.setattr(ledger_module, "TELL_S", 0.0)
+    monkeypatch.setattr(ledger_module, "LOST_ROWS", 3)
+    calls: list[Any] = []
+    back = asyncio.Event()
+
+    async def add(rows: Any, recent: Any) -> None:
+        calls.append([one["tokens"] for one in recent])
+        await back.wait()
+
+    async def work() -> None:
+        handle: Any = SimpleNamespace(add=SimpleNamespace(remote=add))
+        ledger = Ledger(handle, "rsft", log_prompts=False)
+        for tokens in range(6):
+            ledger.ended("agentark", CHAT, reply("student", tokens), STATE)
+            await asyncio.sleep(0.01)
+        assert calls == [[0]] and len(ledger._background) == 1
+        back.set()
+        await told(ledger)
+        ledger.ended("agentark", CHAT, reply("student", 6), STATE)
+        await told(ledger)
+
+    asyncio.run(work())
+    assert calls == [[0], [3, 4, 5], [6]]
+
+
 @pytest.mark.parametrize(
     ("status", "usage", "spent"),
     [

@@ -16,6 +16,7 @@ from agentark_ray.serving.requests import (
     CompletionRequest,
     Refused,
     asked,
+    capped,
     check_limits,
     instructed,
 )
@@ -108,6 +109,29 @@ def test_the_request_decides_the_sampling_only_where_it_says_so() -> None:
     assert Asked(question="", temperature=0.0, max_tokens=5).sampling(own) == Sampling(
         temperature=0.0, top_p=1.0, max_tokens=5
     )
+
+
+def test_an_answer_is_no_longer_than_the_operator_allows() -> None:
+    own = Sampling(temperature=0.7, top_p=1.0, max_tokens=512)
+    assert capped(own, 4096) == own
+    assert capped(own, 128) == Sampling(temperature=0.7, top_p=1.0, max_tokens=128)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"messages": [0] * 200_000},
+        {"messages": [{}] * 200_000},
+        {"messages": [{"role": "user", "content": [0] * 200_000}]},
+        {"messages": [{"role": "user", "content": [0] * 100}] * 2_000},
+        {str(number): 0 for number in range(200_000)},
+        {"messages": [{**QUESTION, **{str(number): 0 for number in range(200_000)}}]},
+    ],
+)
+def test_of_a_body_that_is_full_of_errors_few_are_written_down(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as error:
+        request(**values)
+    assert error.value.error_count() < 10
 
 
 def test_only_the_first_question_of_a_conversation_ends_with_the_instruction() -> None:

@@ -1,5 +1,6 @@
 """What is deployed, where, and beside what."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from ray.serve.config import HTTPOptions
 
 from agentark_ray.section import ConfigError
 from agentark_ray.serving import app
-from agentark_ray.serving.run import check_place, deploy_schema, with_others
+from agentark_ray.serving.run import check_place, check_port, deploy_schema, with_others
 from tests.ray.serving import scripted_run, settings_for
 
 OPEN = "host=0.0.0.0: others can reach it and there are no API keys"
@@ -58,6 +59,19 @@ def test_a_serve_that_runs_keeps_its_deadline(run: Any) -> None:
     check_place(settings_for(run, 8000, limits={"timeout_s": 300}), place)
     with pytest.raises(ConfigError, match=r"limits\.timeout_s=600: .* request_timeout_s=305"):
         check_place(settings_for(run, 8000, limits={"timeout_s": 600}), place)
+
+
+def test_a_port_is_not_shared_with_another_server(run: Any) -> None:
+    """As Serve's proxy would, which sets SO_REUSEPORT."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        other.listen()
+        with pytest.raises(ConfigError, match=f"port={port}: somebody listens there already"):
+            check_port(settings_for(run, port))
+        other.accept()[0].close()  # the port then waits for late packets
+    check_port(settings_for(run, port))
 
 
 def test_other_applications_stay() -> None:

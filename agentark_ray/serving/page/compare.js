@@ -45,6 +45,7 @@ class Side {
     this.text = "";
     this.first = null;
     this.usage = null;
+    this.arm = null;
     this.told = {};
     this.failed = false;
     this.started = performance.now();
@@ -170,7 +171,9 @@ let prices = null;
 
 function money(usage) {
   if (!prices) return null;
-  const sum = usage.prompt_tokens * prices.prompt + usage.completion_tokens * prices.output;
+  const cached = usage.prompt_tokens_details?.cached_tokens ?? 0;
+  const sum = (usage.prompt_tokens - cached) * prices.prompt + cached * prices.cached +
+    usage.completion_tokens * prices.output;
   return `$${(sum / 1e6).toPrecision(2)}`;
 }
 
