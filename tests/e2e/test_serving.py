@@ -1,6 +1,7 @@
 """The served application with real engines, asked by the official client and by a browser."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,13 @@ import openai
 import psutil
 import pytest
 from playwright.sync_api import Browser
+from transformers import AutoTokenizer
 
+from agentark_ray.debate.layouts import ask
+from agentark_ray.engine.vllm import render
+from agentark_ray.tasks.registry import TASKS
+from agentark_ray.tiny.path import tiny_model_path
+from agentark_ray.types import Message
 from benchmarks.random_model import make_random_model
 from benchmarks.serve import free_port, server
 from tests.ray.serving import client, pids, trained_run
@@ -24,13 +31,27 @@ BUSY = 0.5  # cores that a model takes while it answers; far fewer when it does 
 GIVEN_UP_S = 3.0  # after which a request that nobody waits for must not cost anything
 
 
+def talkative(folder: Path) -> Path:
+    """The tiny model, whose template has a variable and whose own settings are not the run's."""
+    shutil.copytree(tiny_model_path(), folder)
+    template = folder / "chat_template.jinja"
+    template.write_text(
+        "{% if intro %}<|im_start|>system\n{{ intro }}<|im_end|>\n{% endif %}"
+        + template.read_text()
+    )
+    settings = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**settings, "max_new_tokens": 3}))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The application: the tiny model debates, the student writes digits for ever."""
     folder, port = tmp_path_factory.mktemp("serving"), free_port()
     run = trained_run(
         folder / "run",
-        *("model=tiny", f"debate.agents={AGENTS}", "engine.max_model_len=2048"),
+        *(f"model={talkative(folder / 'model')}", "engine.chat_template_kwargs={intro: Be exact.}"),
+        *(f"debate.agents={AGENTS}", "engine.max_model_len=2048"),
     )
     make_random_model(Path(run.path("students", "rsft")))
     settings = folder / "serve.yaml"
@@ -55,6 +76,26 @@ def test_the_official_client_is_answered(port: int, model: str) -> None:
     if model == "student":
         assert chunks[-1].usage.completion_tokens == 60
         assert len([text for text in said if text]) < 60 / 4, "tokens come together"
+
+
+@pytest.mark.parametrize("model", ["base", "debate"])
+def test_prompts_and_sampling_are_those_of_the_run(port: int, model: str) -> None:
+    asked: dict[str, Any] = {"model": model, "messages": MESSAGES, "max_tokens": 60}
+    found = client(port).chat.completions.create(**asked, extra_body={"agentark": {"trace": True}})
+    question = ask(MESSAGES[0]["content"], TASKS["arithmetic"].grader.instruction)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_path())
+    asked_alone: list[Message] = [{"role": "user", "content": question}]
+    plain = len(render(tokenizer, asked_alone, {}))
+    intro: list[Message] = [{"role": "system", "content": "Be exact."}]
+    whole = len(render(tokenizer, intro + asked_alone, {}))
+    if model == "base":
+        used = found.usage
+        assert used is not None and used.prompt_tokens == whole > plain
+        assert used.completion_tokens > 3
+        return
+    first = [turn for turn in found.agentark["trace"] if turn["round"] == 0]  # type: ignore[attr-defined]
+    assert {turn["prompt_tokens"] for turn in first} == {whole}
+    assert max(turn["output_tokens"] for turn in first) > 3
 
 
 def test_a_debate_shows_its_turns_and_sums_their_tokens(port: int) -> None:
