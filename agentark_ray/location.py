@@ -31,8 +31,13 @@ def make_folder(filesystem: fs.FileSystem, path: str) -> None:
     if filesystem.type_name != "gcs":
         filesystem.create_dir(path)
         return
-    # Arrow would ask for the bucket itself, a right beyond those to its objects that Ray's account
-    # lacks. Below a folder that is there it does not.
-    above = path.split("/")
-    for depth in range(2, len(above) + 1):
-        filesystem.create_dir("/".join(above[:depth]), recursive=False)
+    # With those above it at once, Arrow would ask for the bucket itself, a right beyond those to
+    # its objects that Ray's account lacks. Below a folder that is there it does not.
+    try:
+        filesystem.create_dir(path, recursive=False)
+    except OSError:
+        above = path.rpartition("/")[0]
+        if "/" not in above:
+            raise
+        make_folder(filesystem, above)
+        filesystem.create_dir(path, recursive=False)

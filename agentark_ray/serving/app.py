@@ -6,16 +6,14 @@ from typing import Any
 import ray
 from ray.serve.deployment import Application
 
-from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.serving.config import AUTO, ServeConfig, parse_serve_config, user_config
 from agentark_ray.serving.engines import deployment, engine_deployment, serve_options
 from agentark_ray.serving.ingress import ingress_class
 from agentark_ray.serving.keys import ApiKey, check_closed, load_keys
 from agentark_ray.serving.parts import Parts, read_parts
 from agentark_ray.serving.records import Recorder
-from agentark_ray.serving.requests import capped
 from agentark_ray.serving.run import listening
-from agentark_ray.serving.team import DebateServer, HybridServer
+from agentark_ray.serving.team import DebateServer, HybridServer, served_protocol
 
 RETRY_S = 1  # where too many wait for the ingress
 
@@ -83,6 +81,6 @@ def application(settings: ServeConfig, parts: Parts, keys: Sequence[ApiKey]) -> 
         settings=settings,
         task=config.tasks.name,
         student=parts.student,
-        own=capped(arm_protocol(config, "single").speakers[0].sampling, limits.max_tokens),
+        own=served_protocol(config, "single", limits.max_tokens).speakers[0].sampling,
         prices=config.prices.tokens,
     )

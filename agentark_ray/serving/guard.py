@@ -71,8 +71,12 @@ class Guard:
         headers = Headers(scope=scope)
         scope.setdefault("state", {})["request_id"] = request_id(headers.get("x-request-id", ""))
 
+        answered = False
+
         async def respond(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 self._count(scope, message["status"])
                 found = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
@@ -83,7 +87,12 @@ class Guard:
         if refusal is not None:
             await _refuse(respond, *refusal)
             return
-        await self._app(scope, self._bounded(receive), respond)
+        try:
+            await self._app(scope, self._bounded(receive), respond)
+        except Exception:  # a bug, of which the response is made outside
+            if not answered:
+                self._count(scope, 500)
+            raise
 
     def _count(self, scope: Scope, status: int) -> None:
         if scope["path"] not in OPEN:

@@ -36,7 +36,7 @@ def run(settings: ServeConfig, console: Console) -> None:
     tune_ray()
     on_cluster = bool(os.environ.get("RAY_ADDRESS"))
     if not on_cluster:
-        check_port(settings)
+        check_place(settings, None)
     with ray_session(cpus=CPUS):
         need_resources("pools", bundles(settings, read_parts(settings)))
         from ray import serve
@@ -111,12 +111,14 @@ def listening() -> "HTTPOptions | None":
 
 
 def check_place(settings: ServeConfig, place: "HTTPOptions | None") -> None:
-    """Refuse what a Serve that runs already does not do: it keeps its place and its deadline.
+    """Refuse a place that is taken, and what a Serve that runs already does not do: it keeps its
+    place and its deadline.
 
     Raises:
         ConfigError: it says which.
     """
     if place is None:
+        check_port(settings)
         return
     if (place.host, place.port) != (settings.host, settings.port):
         raise ConfigError(

@@ -60,16 +60,28 @@ def question_of(config: Config, asked: Asked) -> Question:
     )
 
 
-def as_asked(protocol: Any, asked: Asked, max_tokens: int) -> DebateProtocol:
-    """The protocol with the request's sampling and system messages, and no longer answers than
-    `max_tokens`."""
+def served_protocol(config: Config, arm: str, max_tokens: int) -> DebateProtocol:
+    """The protocol of an arm, with answers of `max_tokens` at most."""
+    protocol: Any = arm_protocol(config, arm)
+    return replace(
+        protocol,
+        speakers=tuple(
+            replace(speaker, sampling=capped(speaker.sampling, max_tokens))
+            for speaker in protocol.speakers
+        ),
+    )
 
-    def told(speaker: Speaker) -> Speaker:
-        persona = "\n\n".join(part for part in (asked.system, speaker.persona) if part)
-        own = capped(speaker.sampling, max_tokens)
-        return replace(speaker, persona=persona, sampling=asked.sampling(own))
 
-    return replace(protocol, speakers=tuple(told(speaker) for speaker in protocol.speakers))
+def as_asked(protocol: Any, asked: Asked) -> DebateProtocol:
+    """The protocol with the request's sampling and system messages."""
+    return replace(
+        protocol, speakers=tuple(_speaker(speaker, asked) for speaker in protocol.speakers)
+    )
+
+
+def _speaker(speaker: Speaker, asked: Asked) -> Speaker:
+    persona = "\n\n".join(part for part in (asked.system, speaker.persona) if part)
+    return replace(speaker, persona=persona, sampling=asked.sampling(speaker.sampling))
 
 
 class DebateServer:
@@ -90,7 +102,7 @@ class DebateServer:
         self._config = config
         self._team = Team(config, handles, limits)
         self._limits = limits
-        self._protocol = arm_protocol(config, "debate")
+        self._protocol = served_protocol(config, "debate", limits.max_tokens)
         self._grader = TASKS[config.tasks.name].grader
 
     async def answer(self, asked: Asked) -> AsyncIterator[Event]:
@@ -99,7 +111,7 @@ class DebateServer:
         Raises:
             Refused: the debate failed.
         """
-        protocol = as_asked(self._protocol, asked, self._limits.max_tokens)
+        protocol = as_asked(self._protocol, asked)
         generate = await self._team.generate(protocol.speakers, self._config.model)
         told: asyncio.Queue[Turn | Vote | None] = asyncio.Queue()
 
@@ -178,10 +190,9 @@ class HybridServer:
         self._team = Team(config, handles, limits)
         self._debate = debate.options(stream=True).answer
         self._threshold = threshold
-        self._limits = limits
         self._patience_s = min(limits.patience_s, limits.timeout_s / 2)
         self._pools = pools
-        self._protocol = arm_protocol(config, "single")
+        self._protocol = served_protocol(config, "single", limits.max_tokens)
         self._grader = TASKS[config.tasks.name].grader
 
     async def answer(self, asked: Asked) -> AsyncIterator[Event]:
@@ -214,7 +225,7 @@ class HybridServer:
     async def _student_says(self, asked: Asked) -> Answered | None:
         """Its answer; None if there is none."""
         WATCH.start(self._pools)
-        protocol = as_asked(self._protocol, asked, self._limits.max_tokens)
+        protocol = as_asked(self._protocol, asked)
         generate = await self._team.generate(protocol.speakers, self._student)
         question = question_of(self._config, asked)
         try:

@@ -29,7 +29,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 def answer(text: str, **values: Any) -> Answered:
-    usage = Usage(prompt_tokens=1200, completion_tokens=345)
+    usage = Usage(prompt_tokens=1200, cached_tokens=1000, completion_tokens=345)
     return Answered(text=text, answer="7", usage=usage, finish_reason="stop", **values)
 
 
@@ -44,6 +44,8 @@ def stream(model: str) -> str:
                     agent=agent,
                     role="agent",
                     answer=said,
+                    prompt_tokens=9,
+                    cached_tokens=0,
                     output_tokens=20,
                     latency_ms=10.0,
                     text=f"{EVIL} so {said}",
@@ -65,7 +67,7 @@ def stream(model: str) -> str:
 
 
 RECENT = {
-    "prices": {"prompt": 0.1, "output": 0.4},
+    "prices": {"prompt": 0.1, "cached": 0.01, "output": 0.4},
     "rollout": {"weights": {"student": 0.1, "debate": 0.9}, "shadow": None, "fallback": True},
     "requests": [
         {
@@ -146,7 +148,7 @@ def test_both_answer_and_the_debate_shows_its_rounds(browser: Browser) -> None:
     assert rounds.nth(0).locator("span").inner_text() == "Round 1: 1 of 2 for 7"
     assert rounds.nth(1).locator("details").count() == 2
     figures = opened.text("#figures-1")
-    for told in ("345", "1,200", "$0.00026", "debate", "unanimous", "latency"):
+    for told in ("345", "1,200", "$0.00017", "debate", "unanimous", "latency"):
         assert told in figures
     assert "student 10 %, debate 90 %" in opened.text("#rollout")
     assert not opened.errors

@@ -51,7 +51,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     run = trained_run(
         folder / "run",
         *(f"model={talkative(folder / 'model')}", "engine.chat_template_kwargs={intro: Be exact.}"),
-        *(f"debate.agents={AGENTS}", "engine.max_model_len=2048"),
+        *(f"debate.agents={AGENTS}", "debate.temperature=0.0", "engine.max_model_len=2048"),
     )
     make_random_model(Path(run.path("students", "rsft")))
     settings = folder / "serve.yaml"
@@ -92,6 +92,8 @@ def test_prompts_and_sampling_are_those_of_the_run(port: int, model: str) -> Non
         used = found.usage
         assert used is not None and used.prompt_tokens == whole > plain
         assert used.completion_tokens > 3
+        again = client(port).chat.completions.create(**asked)
+        assert again.choices[0].message.content == found.choices[0].message.content
         return
     first = [turn for turn in found.agentark["trace"] if turn["round"] == 0]  # type: ignore[attr-defined]
     assert {turn["prompt_tokens"] for turn in first} == {whole}

@@ -219,7 +219,7 @@ def test_metrics_say_what_was_done(served: dict[str, Any]) -> None:
         'serve_tokens_total{arm="debate",kind="output"}': debate.usage.completion_tokens,
         'serve_request_seconds_count{arm="debate"}': 1,
         'serve_request_seconds_bucket{arm="debate",le="300.0"}': 1,
-        'serve_first_token_seconds_count{arm="student"}': 1,
+        'serve_first_token_seconds_count{arm="student"}': 2,
         "serve_rounds_sum{}": sum(one.agentark.get("rounds", 0) for one in (debate, *hybrids)),
         "serve_handed_over_total{}": sum(one.agentark["path"] == "debate" for one in hybrids),
     }

@@ -293,12 +293,14 @@ def may_talk(one: Object, other: Object, policies: list[Object]) -> bool:
 
 def test_a_job_cannot_reach_the_service_nor_the_service_a_job() -> None:
     labels: dict[str, Object] = {}
+    policies: list[Object] = []
     for kind in KINDS:
-        (spec,) = (spec for one in render(KUBERAY / kind) if (spec := ray_spec(one)))
+        rendered = render(KUBERAY / kind)
+        policies += [one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"]
+        (spec,) = (spec for one in rendered if (spec := ray_spec(one)))
         for _, pod in pods(spec):
             mine = {**pod["metadata"]["labels"], "ray.io/is-ray-node": "yes"}  # KubeRay's own
             assert labels.setdefault(kind, mine) == mine
-    policies = [one["spec"] for one in render(KUBERAY / "serve") if one["kind"] == "NetworkPolicy"]
     reached = {(a, b) for a in KINDS for b in KINDS if may_talk(labels[a], labels[b], policies)}
     assert reached == {(kind, kind) for kind in KINDS}
 

@@ -13,7 +13,6 @@ from ray.serve.llm import openai_api_models as wire
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import parse_config
-from agentark_ray.debate.protocol import arm_protocol
 from agentark_ray.engine.http import EndpointError
 from agentark_ray.engine.vllm import CPU_THREADS
 from agentark_ray.serving import engines, team
@@ -210,11 +209,14 @@ def test_the_students_turn_is_in_the_trace(
         pools=PoolsConfig(),
     )
 
-    async def last() -> Any:
-        *_, found = [event async for event in server.answer(Asked(question="2 + 2?", trace=True))]
-        return found
+    async def events() -> list[Any]:
+        return [event async for event in server.answer(Asked(question="2 + 2?", trace=True))]
 
-    found = asyncio.run(last())
+    *before, found = asyncio.run(events())
+    handed = HandedOver(
+        confidence=-0.5, threshold=-0.1, usage=Usage(prompt_tokens=3, completion_tokens=1)
+    )
+    assert before == ([handed] if threshold > -0.5 else [])
     student, *others = found.trace
     assert (student["role"], student["text"]) == ("student", "#### 4")
     assert student["mean_logprob"] == found.confidence == -0.5
@@ -260,9 +262,9 @@ def test_an_engine_is_set_as_in_the_run(tmp_path: Path) -> None:
 
 def test_no_speaker_says_more_than_the_operator_allows(tmp_path: Path) -> None:
     config = parse_config({}, [f"output={tmp_path}", "debate.max_tokens=512"], "test")
-    protocol: Any = arm_protocol(config, "debate")
     for limit, said, expected in ((4096, None, 512), (128, None, 128), (4096, 700, 700)):
-        found = team.as_asked(protocol, Asked(question="2 + 2?", max_tokens=said), limit)
+        protocol = team.served_protocol(config, "debate", limit)
+        found = team.as_asked(protocol, Asked(question="2 + 2?", max_tokens=said))
         assert {speaker.sampling.max_tokens for speaker in found.speakers} == {expected}
 
 

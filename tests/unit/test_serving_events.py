@@ -27,7 +27,7 @@ def turn(agent: int, round_: int, answer: str | None, logprob: float, role: str 
     completion = Completion(
         text=f"agent {agent} says {answer}",
         prompt_tokens=10,
-        cached_tokens=0,
+        cached_tokens=4,
         output_tokens=3,
         finish_reason="stop",
         mean_logprob=logprob,
@@ -78,7 +78,7 @@ def test_the_answer_is_told_by_the_likeliest_solution_of_the_last_round_that_has
     )
     found = answered(debate(*turns, final="2"), equal, trace=False)
     assert found.text == "agent 1 says 2.0"
-    assert found.usage == Usage(prompt_tokens=60, completion_tokens=18)
+    assert found.usage == Usage(prompt_tokens=60, cached_tokens=24, completion_tokens=18)
     assert (found.rounds, found.path, found.trace) == (2, "debate", None)
 
 
@@ -106,7 +106,7 @@ def test_a_trace_has_all_that_is_known_of_turns_and_votes() -> None:
         "text": "agent 1 says 3",
         "messages": [{"role": "user", "content": "1 + 1 = ?"}],
         "prompt_tokens": 10,
-        "cached_tokens": 0,
+        "cached_tokens": 4,
         "output_tokens": 3,
         "finish_reason": "stop",
         "mean_logprob": -0.5,

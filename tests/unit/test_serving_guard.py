@@ -33,6 +33,10 @@ def client(
     async def compare() -> str:
         return "page"
 
+    @app.post("/bug")
+    async def bug() -> None:
+        raise RuntimeError
+
     @app.post("/slow")
     async def slow(body: dict[str, Any]) -> StreamingResponse:
         async def pieces() -> AsyncIterator[str]:
@@ -64,14 +68,17 @@ def test_every_response_is_counted_by_its_status_and_who_asked(
     counted: list[Any] = []
     counter = SimpleNamespace(inc=lambda by, tags: counted.append((by, *tags.values())))
     monkeypatch.setattr(guard, "responses_counter", lambda: counter)
-    http = client(requests=1)
+    http = client(requests=2)
     post(http)
+    with pytest.raises(RuntimeError):
+        http.post("/bug")
     post(http)
     post(http, headers={"authorization": "Bearer no"})
     post(http, text="x" * 2000)
     http.get("/compare")
     assert counted == [
         (1, "200", "alice"),
+        (1, "500", "alice"),
         (1, "429", "alice"),
         (1, "401", ANYBODY),
         (1, "413", ANYBODY),

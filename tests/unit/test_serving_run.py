@@ -70,7 +70,9 @@ def test_a_port_is_not_shared_with_another_server(run: Any) -> None:
         other.listen()
         with pytest.raises(ConfigError, match=f"port={port}: somebody listens there already"):
             check_port(settings_for(run, port))
-        other.accept()[0].close()  # the port then waits for late packets
+        other.accept()[0].close()
+        with socket.create_connection(("127.0.0.1", port)):
+            other.accept()[0].close()  # the port then waits for late packets
     check_port(settings_for(run, port))
 
 
