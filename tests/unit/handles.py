@@ -5,7 +5,23 @@ from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any
 
+from agentark_ray.serving.events import Said
+
 FOREVER = object()  # an item that never comes
+
+
+def said(output_tokens: int) -> Said:
+    """A turn of a debate."""
+    return Said(
+        round=0,
+        agent=0,
+        role="solver",
+        answer="4",
+        prompt_tokens=20,
+        cached_tokens=8,
+        output_tokens=output_tokens,
+        latency_ms=1,
+    )
 
 
 class Handle:

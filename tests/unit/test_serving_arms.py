@@ -14,10 +14,10 @@ from agentark_ray.serving import engines
 from agentark_ray.serving.arms import ModelArm, Reply, TeamArm, _forward, _told, as_refused
 from agentark_ray.serving.config import LimitsConfig
 from agentark_ray.serving.engines import EngineUnavailable
-from agentark_ray.serving.events import DONE, Answered, HandedOver, Said, Usage, sse
+from agentark_ray.serving.events import DONE, Answered, HandedOver, Usage, sse
 from agentark_ray.serving.requests import ChatRequest, CompletionRequest, Refused
 from agentark_ray.types import Sampling
-from tests.unit.handles import FOREVER, Handle
+from tests.unit.handles import FOREVER, Handle, said
 
 
 def text(content: str) -> str:
@@ -64,19 +64,6 @@ def test_the_engine_says_what_a_whole_stream_used() -> None:
     assert reply.text == "ab"
 
 
-def turn(tokens: int) -> Said:
-    return Said(
-        round=0,
-        agent=0,
-        role="solver",
-        answer="4",
-        prompt_tokens=20,
-        cached_tokens=8,
-        output_tokens=tokens,
-        latency_ms=1,
-    )
-
-
 def spoken(*tokens: int) -> Usage:
     """Of turns of so many output tokens."""
     turns = len(tokens)
@@ -100,8 +87,8 @@ def request(**values: Any) -> ChatRequest:
 def test_a_debate_that_is_left_has_used_its_turns_so_far() -> None:
     async def read(until: int) -> Reply:
         reply = Reply(arm="debate", started_s=0.0)
-        rest = arriving([turn(7), ANSWER])
-        stream = _told("debate", reply, turn(5), rest, request(stream=True), "chatcmpl-1")
+        rest = arriving([said(7), ANSWER])
+        stream = _told("debate", reply, said(5), rest, request(stream=True), "chatcmpl-1")
         for _ in range(until):
             await anext(stream)
         return reply
@@ -122,7 +109,7 @@ def debate(reply: Reply, *outcomes: Sequence[Any], **limits: Any) -> Handle:
 def test_a_debate_without_a_stream_has_used_its_turns_when_it_is_left() -> None:
     reply = Reply()
     with pytest.raises(Refused, match="no answer in time"):
-        debate(reply, [turn(5), turn(7), FOREVER], timeout_s=1.0)
+        debate(reply, [said(5), said(7), FOREVER], timeout_s=1.0)
     assert (reply.arm, reply.usage) == ("debate", spoken(5, 7))
 
 
@@ -130,11 +117,11 @@ def test_a_request_has_one_deadline_and_one_beginning(monkeypatch: pytest.Monkey
     monkeypatch.setattr(engines, "WATCH_S", 0.2)
     dead = EngineDeadError()
     reply = Reply(started_s=time.perf_counter() - 2.0)
-    debate(reply, [turn(5), dead], [dead], [turn(7), ANSWER], timeout_s=9.0)
+    debate(reply, [said(5), dead], [dead], [said(7), ANSWER], timeout_s=9.0)
     assert reply.usage == ANSWER.usage and reply.first_s is not None and reply.first_s >= 2.4
     reply = Reply(started_s=time.perf_counter() - 8.9)
     with pytest.raises(Refused) as refused:
-        debate(reply, [turn(5), dead], [FOREVER], timeout_s=9.0)
+        debate(reply, [said(5), dead], [FOREVER], timeout_s=9.0)
     assert refused.value.status == 504 and time.perf_counter() - reply.started_s < 12
 
 
@@ -150,7 +137,7 @@ def test_a_dead_engine_is_asked_again_when_its_replica_has_ended(
 def test_what_another_attempt_has_used_is_not_counted() -> None:
     reply = Reply()
     with pytest.raises(Refused) as refused:
-        debate(reply, [turn(5), ActorDiedError()], [turn(7), ActorDiedError()], retries=1)
+        debate(reply, [said(5), ActorDiedError()], [said(7), ActorDiedError()], retries=1)
     assert refused.value.status == 503 and reply.usage == spoken(7)
 
 
@@ -171,7 +158,7 @@ def test_a_student_that_is_left_after_handing_over_has_used_its_answer() -> None
     reply = Reply()
     student = HandedOver(confidence=-0.9, threshold=-0.5, usage=spoken(3))
     with pytest.raises(Refused, match="no answer in time"):
-        debate(reply, [student, turn(5), FOREVER], timeout_s=1.0)
+        debate(reply, [student, said(5), FOREVER], timeout_s=1.0)
     assert reply.handed_over and reply.usage == spoken(3, 5)
 
 

@@ -10,7 +10,6 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from agentark_ray.serving.events import (
     Answered,
     HandedOver,
-    Said,
     Usage,
     Voted,
     answered,
@@ -19,6 +18,7 @@ from agentark_ray.serving.events import (
     error_body,
 )
 from agentark_ray.types import Completion, Debate, Question, Turn, Vote
+from tests.unit.handles import said
 
 QUESTION = Question(question_id="q", text="1 + 1 = ?", gold=None, task="arithmetic", split="eval")
 
@@ -168,16 +168,7 @@ def parsed(pieces: list[str]) -> list[Any]:
 @pytest.mark.parametrize(
     "event",
     [
-        Said(
-            round=0,
-            agent=1,
-            role="agent",
-            answer="2",
-            prompt_tokens=5,
-            cached_tokens=4,
-            output_tokens=3,
-            latency_ms=9.0,
-        ),
+        said(3),
         Voted(round=0, answer="2", count=3, agents=5),
         HandedOver(confidence=-0.5, threshold=-0.2),
     ],

@@ -18,24 +18,15 @@ from agentark_ray.section import ConfigError
 from agentark_ray.serving import ingress
 from agentark_ray.serving.budget import Budget
 from agentark_ray.serving.config import parse_serve_config, rollout_of, user_config
-from agentark_ray.serving.events import DONE, Answered, Said, Usage, sse
+from agentark_ray.serving.events import DONE, Answered, Usage, sse
 from agentark_ray.serving.ingress import Ingress
 from agentark_ray.serving.metrics import ServingMetrics
 from agentark_ray.serving.requests import Answers, ChatRequest, CompletionRequest, Refused
 from agentark_ray.types import Sampling
-from tests.unit.handles import FOREVER, Handle
+from tests.unit.handles import FOREVER, Handle, said
 
 SETTINGS = parse_serve_config({"run": "r", "models": ["student", "debate"]}, "test")
-TURN = Said(
-    round=0,
-    agent=0,
-    role="solver",
-    answer="4",
-    prompt_tokens=10,
-    cached_tokens=0,
-    output_tokens=7,
-    latency_ms=1,
-)
+TURN = said(7)
 ANSWER = Answered(text="4", answer="4", path="debate", usage=Usage(), finish_reason="stop")
 BROKEN = RayTaskError("chat", "Traceback", KeyError("secret"), "", 1, "127.0.0.1")
 USED = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
@@ -93,7 +84,7 @@ def test_a_client_that_leaves_pays_for_what_was_said(
     asyncio.run(leave())
     assert [(one["status"], one["arm"]) for one in ended] == [(499, "debate")]
     assert handle.cancelled == 1
-    assert budget._tokens.left == 66  # two turns: 20 tokens of prompts, 14 of answers
+    assert budget._tokens.left == 46  # two turns: 40 tokens of prompts, 14 of answers
 
 
 def ask(found: Ingress, key: str = "alice", **values: Any) -> Any:
