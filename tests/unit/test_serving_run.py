@@ -9,7 +9,7 @@ from ray.serve.config import HTTPOptions
 
 from agentark_ray.section import ConfigError
 from agentark_ray.serving import app
-from agentark_ray.serving.run import check_place, check_port, deploy_schema, with_others
+from agentark_ray.serving.run import check_place, deploy_schema, with_others
 from tests.ray.serving import scripted_run, settings_for
 
 OPEN = "host=0.0.0.0: others can reach it and there are no API keys"
@@ -47,7 +47,6 @@ def test_too_many_requests_for_the_ingress_are_told_to_come_again(run: Any) -> N
 
 def test_a_serve_that_runs_is_not_moved(run: Any) -> None:
     settings = settings_for(run, 8000)
-    check_place(settings, None)
     check_place(settings, HTTPOptions(host="127.0.0.1", port=8000))
     for host, port in (("0.0.0.0", 8000), ("127.0.0.1", 8001)):
         with pytest.raises(ConfigError, match=f"listens at host={host}, port={port}"):
@@ -69,11 +68,11 @@ def test_a_port_is_not_shared_with_another_server(run: Any) -> None:
         port = other.getsockname()[1]
         other.listen()
         with pytest.raises(ConfigError, match=f"port={port}: somebody listens there already"):
-            check_port(settings_for(run, port))
+            check_place(settings_for(run, port), None)
         other.accept()[0].close()
         with socket.create_connection(("127.0.0.1", port)):
             other.accept()[0].close()  # the port then waits for late packets
-    check_port(settings_for(run, port))
+    check_place(settings_for(run, port), None)
 
 
 def test_other_applications_stay() -> None:
