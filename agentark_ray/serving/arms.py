@@ -251,11 +251,13 @@ async def _forward(
 
     A client that leaves before them has used `stream_tokens` for every piece, at most.
     """
-    batch = first
+    batch, ended = first, False
     while True:
+        told: list[str] = []
         for piece in batch if isinstance(batch, list) else [batch]:
             if piece == events.DONE:
-                return
+                ended = True
+                break
             if '"usage":{' in piece and '"choices":[]' in piece:
                 reply.usage = _usage(json.loads(piece.removeprefix("data: "))["usage"])
                 if not usage_wanted:
@@ -266,7 +268,11 @@ async def _forward(
                 reply.usage += Usage(completion_tokens=stream_tokens)
                 if reply.collect:
                     reply.text += _text(piece)
-            yield piece
+            told.append(piece)
+        if told:
+            yield "".join(told)
+        if ended:
+            return
         try:
             batch = await anext(response)
         except StopAsyncIteration:

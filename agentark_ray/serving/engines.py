@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -37,6 +37,7 @@ WATCH_S = 1.0  # between looks at the engine
 DRAIN_S = 5.0  # after the last answer of a replica that stops
 QUIET = {"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
 TOO_LONG = "context length"  # as vLLM says it
+BEGINS = '"delta":{"role":"assistant","content":""'  # of vLLM's event that begins an answer
 LOGGER = logging.getLogger("ray.serve")
 
 
@@ -74,6 +75,10 @@ class EngineServer(LLMServer):
         await super().start()
         self._watch = asyncio.create_task(self._until_dead())
 
+    def _batch_output_stream(self, generator: AsyncGenerator[Any, None]) -> Any:
+        """Ray's own holds pieces together by time, which a first token would wait for."""
+        return with_head(generator)
+
     async def _until_dead(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
@@ -81,6 +86,22 @@ class EngineServer(LLMServer):
                 await self.check_health()
             except Exception:
                 os._exit(1)
+
+
+async def with_head(pieces: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
+    """A stream's events; that an answer begins is told together with its first text.
+
+    vLLM says both in the same moment, and each event passes three processes on its way.
+    """
+    head: list[Any] = []
+    async for piece in pieces:
+        if isinstance(piece, str) and BEGINS in piece:
+            head.append(piece)
+            continue
+        yield [*head, piece]
+        head = []
+    if head:
+        yield head
 
 
 def serve_options(pool: PoolConfig, limits: LimitsConfig) -> dict[str, Any]:
@@ -161,7 +182,6 @@ def llm_config(
         deployment_config=engine_options(pool, limits),
         placement_group_config={"bundles": [{"GPU": 1, "CPU": 1}] * gpus or [{"CPU": 1}]},
         runtime_env={"env_vars": environ},
-        experimental_configs={"stream_batching_interval_ms": 0},  # by tokens, not by time
         server_cls=EngineServer,
     )
 

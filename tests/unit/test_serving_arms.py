@@ -57,6 +57,16 @@ def test_a_client_that_leaves_has_used_what_it_was_sent() -> None:
     assert reply.usage == Usage(completion_tokens=16)
 
 
+def test_what_comes_together_is_sent_together() -> None:
+    async def sent() -> list[str]:
+        batches = [[text("c")], [USAGE, text("d"), DONE], [text("after the end")]]
+        reply = Reply(arm="student", started_s=0.0)
+        stream = _forward(reply, [text("a"), text("b")], arriving(batches), False, 8)
+        return [piece async for piece in stream]
+
+    assert asyncio.run(sent()) == [text("a") + text("b"), text("c"), text("d")]
+
+
 def test_the_engine_says_what_a_whole_stream_used() -> None:
     reply, sent = forwarded([text("a"), text("b"), USAGE, DONE], until=3, wanted=True, collect=True)
     assert json.loads(sent[-1].removeprefix("data: "))["usage"] == USED

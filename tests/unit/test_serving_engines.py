@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,11 @@ import pytest
 from ray.exceptions import ActorUnavailableError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.llm import openai_api_models as wire
+from vllm.entrypoints.generate.base.protocol import DeltaMessage
+from vllm.entrypoints.openai.chat_completion.protocol import (
+    ChatCompletionResponseStreamChoice,
+    ChatCompletionStreamResponse,
+)
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from agentark_ray.config import parse_config
@@ -25,6 +31,7 @@ from agentark_ray.serving.engines import (
     Team,
     engine_options,
     llm_config,
+    with_head,
 )
 from agentark_ray.serving.events import Answered, HandedOver, Usage
 from agentark_ray.serving.requests import Asked, Refused
@@ -258,6 +265,29 @@ def test_an_engine_is_set_as_in_the_run(tmp_path: Path) -> None:
     for name, thinks in (("tiny", False), ("org/big", True)):
         assert args(name)["default_chat_template_kwargs"] == {"enable_thinking": thinks}
         assert args(name)["generation_config"] == "vllm"
+
+
+def test_the_beginning_of_an_answer_is_told_with_its_first_text() -> None:
+    def event(delta: dict[str, Any]) -> str:
+        """As vLLM writes it."""
+        choice = ChatCompletionResponseStreamChoice(index=0, delta=DeltaMessage(**delta))
+        chunk = ChatCompletionStreamResponse(model="m", choices=[choice])
+        return f"data: {chunk.model_dump_json(exclude_unset=True)}\n\n"
+
+    async def told(*pieces: Any) -> list[list[Any]]:
+        async def coming() -> AsyncIterator[Any]:
+            for piece in pieces:
+                yield piece
+
+        return [batch async for batch in with_head(coming())]
+
+    begins = event({"role": "assistant", "content": ""})
+    first, then = event({"content": "4"}), event({"content": ""})
+    assert asyncio.run(told(begins, first, then)) == [[begins, first], [then]]
+    assert asyncio.run(told(first, then)) == [[first], [then]]  # a completion's
+    assert asyncio.run(told(begins)) == [[begins]]
+    error = object()
+    assert asyncio.run(told(error)) == [[error]]
 
 
 def test_no_speaker_says_more_than_the_operator_allows(tmp_path: Path) -> None:
