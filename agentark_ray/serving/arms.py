@@ -26,13 +26,13 @@ from agentark_ray.serving.requests import (
     asked,
     instructed,
 )
+from agentark_ray.serving.stream import ERROR, text_of, usage_of
 from agentark_ray.types import Sampling
 
 RETRY_S = 1
 OWN = {  # parts of a request that vLLM is not given, or not as they are
     *("agentark", "messages", "max_tokens", "max_completion_tokens", "user", "stream_options"),
 }
-ERROR = 'data: {"error"'  # begins what vLLM streams of an error
 LOGGER = logging.getLogger("ray.serve")
 AnyRequest = ChatRequest | CompletionRequest
 
@@ -225,7 +225,7 @@ class ModelArm(Arm):
             reply.stream = self._until_end(reply, pieces, response.cancel)
             return
         body = found.model_dump(exclude_none=True)
-        reply.usage = _usage(body["usage"])
+        reply.usage = usage_of(body["usage"])
         choice = body["choices"][0]
         reply.text = choice["message"]["content"] if "message" in choice else choice["text"]
         reply.body = {**body, "id": request_id, "agentark": {"path": self.name}}
@@ -259,7 +259,7 @@ async def _forward(
                 ended = True
                 break
             if '"usage":{' in piece and '"choices":[]' in piece:
-                reply.usage = _usage(json.loads(piece.removeprefix("data: "))["usage"])
+                reply.usage = usage_of(json.loads(piece.removeprefix("data: "))["usage"])
                 if not usage_wanted:
                     continue
             elif piece.startswith(ERROR):
@@ -267,7 +267,7 @@ async def _forward(
             else:
                 reply.usage += Usage(completion_tokens=stream_tokens)
                 if reply.collect:
-                    reply.text += _text(piece)
+                    reply.text += text_of(piece)
             told.append(piece)
         if told:
             yield "".join(told)
@@ -329,24 +329,6 @@ async def _told(
             event = await anext(response)
         except StopAsyncIteration:
             return
-
-
-def _text(piece: str) -> str:
-    """The text in a chunk, of a conversation or of a completion."""
-    choices = json.loads(piece.removeprefix("data: "))["choices"]
-    return "".join(
-        choice["text"] if "text" in choice else choice["delta"].get("content") or ""
-        for choice in choices
-    )
-
-
-def _usage(found: Mapping[str, Any]) -> Usage:
-    cached = (found.get("prompt_tokens_details") or {}).get("cached_tokens")
-    return Usage(
-        prompt_tokens=found["prompt_tokens"],
-        cached_tokens=cached or 0,
-        completion_tokens=found["completion_tokens"],
-    )
 
 
 def _status(code: Any) -> int:

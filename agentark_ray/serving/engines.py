@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -29,6 +29,7 @@ from agentark_ray.engine.vllm import CPU_BLOCK_SIZE, CPU_THREADS, UNBOUND_EXECUT
 from agentark_ray.models import local_model, resolve_model
 from agentark_ray.serving.config import LimitsConfig, PoolConfig
 from agentark_ray.serving.scripted import ScriptedServer
+from agentark_ray.serving.stream import with_head
 from agentark_ray.types import Completion, Message, ModelRef, Sampling, Speaker
 
 # A replica, or the engine of one that ends soon; another may answer.
@@ -37,7 +38,6 @@ WATCH_S = 1.0  # between looks at the engine
 DRAIN_S = 5.0  # after the last answer of a replica that stops
 QUIET = {"RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
 TOO_LONG = "context length"  # as vLLM says it
-BEGINS = '"delta":{"role":"assistant","content":""'  # of vLLM's event that begins an answer
 LOGGER = logging.getLogger("ray.serve")
 
 
@@ -86,22 +86,6 @@ class EngineServer(LLMServer):
                 await self.check_health()
             except Exception:
                 os._exit(1)
-
-
-async def with_head(pieces: AsyncIterator[Any]) -> AsyncIterator[list[Any]]:
-    """A stream's events; that an answer begins is told together with its first text.
-
-    vLLM says both in the same moment, and each event passes three processes on its way.
-    """
-    head: list[Any] = []
-    async for piece in pieces:
-        if isinstance(piece, str) and BEGINS in piece:
-            head.append(piece)
-            continue
-        yield [*head, piece]
-        head = []
-    if head:
-        yield head
 
 
 def serve_options(pool: PoolConfig, limits: LimitsConfig) -> dict[str, Any]:

@@ -31,11 +31,11 @@ from agentark_ray.serving.engines import (
     Team,
     engine_options,
     llm_config,
-    with_head,
 )
 from agentark_ray.serving.events import Answered, HandedOver, Usage
 from agentark_ray.serving.requests import Asked, Refused
 from agentark_ray.serving.routing import PrefixRouter
+from agentark_ray.serving.stream import with_head
 from agentark_ray.serving.team import HybridServer, failure
 from agentark_ray.types import Completion, ModelRef, Sampling, Speaker
 from tests.unit.handles import Handle
